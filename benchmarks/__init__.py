@@ -1,0 +1,1 @@
+"""What a score is: benchmarks, baselines, metrics, intervals. Imports finewise, never a branch."""

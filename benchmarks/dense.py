@@ -1,0 +1,174 @@
+"""Search with an embedding model: cosine similarity, exact, with FAISS, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.topk import Ranking, TopK
+from finewise.console import Advance, progress
+from finewise.data.retrieval import RetrievalSet
+from finewise.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+Embeddings = NDArray[np.float32]
+
+_SLICE = 1024  # texts between two steps of the progress bar
+_SPARE = 8  # documents fetched beyond the depth, so that short ties at the cut need no second look
+
+
+class EncoderSearcher:
+    """Searches with a sentence-transformers model.
+
+    The corpus is encoded and searched in chunks, so that memory is bounded by the chunk and not by the corpus.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: Any,
+        *,
+        batch_size: int = 32,
+        corpus_chunk: int = 50_000,
+        autocast: torch.dtype | None = None,
+        query_prompt: str = "",
+        document_prompt: str = "",
+        truncate_dim: int | None = None,
+    ) -> None:
+        """Make a searcher.
+
+        Args:
+            name: What records and tables call it: "tuned", "untuned" or a model's name.
+            model: A SentenceTransformer, or anything with its `encode`.
+            batch_size: Texts encoded at a time.
+            corpus_chunk: Documents encoded and searched at a time.
+            autocast: Precision of the computation, such as torch.bfloat16; None computes in the model's own.
+            query_prompt: Text put before every query; empty takes the model's own "query" prompt, if it has one.
+            document_prompt: Likewise for documents.
+            truncate_dim: Use only this many leading dimensions; None uses all.
+        """
+        self.name = name
+        self.model = model
+        self.batch_size = batch_size
+        self.corpus_chunk = corpus_chunk
+        self.autocast = autocast
+        self.query_prompt = query_prompt
+        self.document_prompt = document_prompt
+        self.truncate_dim = truncate_dim
+
+    def search(self, task: RetrievalSet, depth: int) -> Ranking:
+        """Return the `depth` documents of highest cosine similarity for every query."""
+        return self._search(task, depth, [self.truncate_dim])[0]
+
+    def search_dims(self, task: RetrievalSet, depth: int, dims: Sequence[int]) -> dict[int, Ranking]:
+        """Search with several numbers of leading dimensions (Matryoshka), encoding every text once."""
+        return dict(zip(dims, self._search(task, depth, list(dims)), strict=True))
+
+    def _search(self, task: RetrievalSet, depth: int, dims: Sequence[int | None]) -> list[Ranking]:
+        top = TopK(task, depth)
+        rankings = [top.empty() for _ in dims]
+        with progress(f"{self.name}: encode {task.name}", top.queries + top.documents) as advance:
+            encode_query = getattr(self.model, "encode_query", self.model.encode)
+            encode_document = getattr(self.model, "encode_document", self.model.encode)
+            queries = self._encode(
+                encode_query, self.query_prompt, list(task.queries), task.query_ids, "query", advance
+            )
+            by_dim = [_unit(queries, dim) for dim in dims]
+            for start, end in _chunks(top.documents, self.corpus_chunk):
+                texts, ids = list(task.corpus[start:end]), task.corpus_ids[start:end]
+                chunk = self._encode(encode_document, self.document_prompt, texts, ids, "document", advance)
+                for dim, vectors, ranking in zip(dims, by_dim, rankings, strict=True):
+                    _search_chunk(top, ranking, vectors, _unit(chunk, dim), start)
+        return rankings
+
+    def _encode(
+        self,
+        encode: Callable[..., Any],
+        prompt: str,
+        texts: Sequence[str],
+        ids: Sequence[str],
+        kind: str,
+        advance: Advance,
+    ) -> Embeddings:
+        """Return the embeddings (N, D) of the texts, in their order.
+
+        Raises:
+            InputError: The model gave NaN or infinity for a text.
+        """
+        # Texts of similar length go together: less padding.
+        order = sorted(range(len(texts)), key=lambda index: -len(texts[index]))
+        result: Embeddings | None = None
+        with self._precision():
+            for start in range(0, len(order), _SLICE):
+                rows = order[start : start + _SLICE]
+                part = encode(
+                    [texts[row] for row in rows],
+                    batch_size=self.batch_size,
+                    show_progress_bar=False,
+                    convert_to_numpy=True,
+                    **({"prompt": prompt} if prompt else {}),
+                )
+                part = np.asarray(part, dtype=np.float32)
+                bad = ~np.isfinite(part).all(axis=1)
+                if bad.any():
+                    first = ids[rows[int(bad.argmax())]]
+                    raise InputError(
+                        f"{self.name}: the embedding of {kind} '{first}' is not finite ({int(bad.sum())} of the "
+                        f"{len(rows)} texts looked at); the model's weights are damaged, or it needs run.precision=fp32"
+                    )
+                if result is None:
+                    result = np.empty((len(texts), part.shape[1]), np.float32)
+                result[rows] = part
+                advance(len(rows))
+        return np.empty((0, 0), np.float32) if result is None else result
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        if self.autocast is None:
+            return nullcontext()
+        import torch
+
+        return torch.autocast(torch.device(self.model.device).type, dtype=self.autocast)
+
+
+def _chunks(total: int, size: int) -> Iterator[tuple[int, int]]:
+    for start in range(0, total, size):
+        yield start, min(start + size, total)
+
+
+def _unit(vectors: Embeddings, dim: int | None) -> Embeddings:
+    """Return the leading `dim` dimensions (N, dim) with L2 norm 1; a vector of zeros stays zero.
+
+    Raises:
+        InputError: The model has fewer dimensions.
+    """
+    if dim is not None and not 1 <= dim <= vectors.shape[1]:
+        raise InputError(f"the number of dimensions must be from 1 to the model's {vectors.shape[1]}; got {dim}")
+    cut = vectors[:, :dim]
+    norm = np.linalg.norm(cut, axis=1, keepdims=True)
+    return np.ascontiguousarray(cut / np.maximum(norm, np.finfo(np.float32).tiny))
+
+
+def _search_chunk(top: TopK, ranking: Ranking, queries: Embeddings, chunk: Embeddings, start: int) -> None:
+    """Merge the best documents of one chunk, whose first has position `start` in the corpus, into the ranking."""
+    import faiss
+
+    needed = top.depth + 1  # one of them may be the query itself
+    fetched = min(needed + _SPARE, len(chunk))
+    scores, indices = faiss.knn(queries, chunk, fetched, metric=faiss.METRIC_INNER_PRODUCT)
+    indices = indices.astype(np.int64) + start
+    # FAISS breaks ties as it likes. Where a tie reaches over the last document fetched, look at all of the chunk.
+    if fetched < len(chunk):
+        tied = np.flatnonzero(scores[:, needed - 1] == scores[:, -1])
+        indices[tied] = -1
+    else:
+        tied = np.empty(0, np.int64)
+    top.add(ranking, indices, scores)
+    everything = np.arange(start, start + len(chunk))
+    for query in tied:
+        top.add_row(ranking, int(query), everything, chunk @ queries[query])

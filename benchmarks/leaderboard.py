@@ -1,0 +1,242 @@
+"""All records below a folder, best first: `python -m benchmarks.leaderboard path=runs format=markdown`."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group
+from rich.markup import escape
+from rich.table import Table
+
+from benchmarks.config import LeaderboardConfig
+from benchmarks.retrieval import PER_QUERY_FILE, Result, load_per_query
+from benchmarks.significance import check_comparable, paired_test
+from benchmarks.table import ALPHA, bracket, label, markdown, number, probability
+from finewise import record
+from finewise.console import out, say
+from finewise.errors import InputError
+from finewise.record import Score
+from finewise.settings import entry
+
+_QUERY = """
+SELECT *, count(*) OVER same AS runs
+FROM (SELECT *, CASE WHEN split_part(system, '@', 1) = 'tuned' THEN path END AS own FROM entries)
+WHERE split = $split AND metric = $metric AND ($benchmark IS NULL OR benchmark = $benchmark)
+WINDOW same AS (PARTITION BY benchmark, data_revision, system, value, n, own)
+-- Every run scores the same baselines again: equal numbers on equal data are one row, the earliest.
+QUALIFY row_number() OVER (same ORDER BY date, path) = 1
+ORDER BY benchmark, data_revision, value DESC, system, date, path
+"""
+
+
+@dataclass(slots=True, kw_only=True)
+class Row:
+    """One system of one run. `difference` and `p` are against the best row, None where that was not tested."""
+
+    system: str
+    experiment: str
+    value: float
+    low: float
+    high: float
+    n: int
+    date: str
+    runs: int
+    path: str
+    difference: tuple[float, float, float] | None = None
+    p: float | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Board:
+    """The rows that can be compared: one benchmark, one revision of its data, one split, one metric; best first."""
+
+    benchmark: str
+    data_revision: str
+    split: str
+    metric: str
+    rows: list[Row] = field(default_factory=list)
+
+
+@entry("leaderboard", LeaderboardConfig, description="all records under a folder, best first")
+def main(config: LeaderboardConfig) -> None:
+    """Read the records, rank them, print or write the tables."""
+    boards = rank(list(entries(Path(config.path))), config)
+    if config.output is None and config.format == "terminal":
+        out.print(terminal(boards))
+        return
+    text = {"terminal": _plain, "markdown": as_markdown, "json": as_json}[config.format](boards)
+    if config.output is None:
+        print(text)
+    else:
+        Path(config.output).write_text(text + "\n", encoding="utf-8")
+        say(f"wrote {config.output}")
+
+
+def entries(folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield every score of every record below the folder, with its run. Broken records are named and skipped.
+
+    Raises:
+        InputError: There is no folder, or no record in it.
+    """
+    if not folder.is_dir():
+        raise InputError(f"path={folder}: no such folder")
+    files = sorted(folder.rglob(record.FILE))
+    if not files:
+        raise InputError(f"path={folder}: no {record.FILE} below it; finished runs leave one each")
+    skipped = 0
+    for file in files:
+        try:
+            content = record.read(file)
+            scores = [Score(**row) for row in content["scores"]]
+        except (InputError, KeyError, TypeError, OSError) as error:
+            skipped += 1
+            say(f"skipped {error}" if isinstance(error, InputError) else f"skipped {file}: not a record: {error!r}")
+            continue
+        run = {
+            "experiment": f"{content.get('task', '')}/{content.get('experiment', '')}".strip("/"),
+            "date": str(content.get("finished") or content.get("started") or ""),
+            "path": str(file.parent),
+        }
+        for score in scores:
+            yield {**asdict(score), **run}
+    if skipped:
+        say(f"{skipped} of {len(files)} records were skipped")
+
+
+def rank(items: Sequence[dict[str, Any]], config: LeaderboardConfig) -> list[Board]:
+    """Return the tables that the settings ask for, each best first and tested against its best row.
+
+    Raises:
+        InputError: No score is of that benchmark, split and metric.
+    """
+    import duckdb
+    import pyarrow as pa
+
+    boards = []
+    if items:
+        with duckdb.connect() as database:
+            database.register("entries", pa.Table.from_pylist(list(items)))
+            asked = {"split": config.split, "metric": config.metric, "benchmark": config.benchmark}
+            found = database.execute(_QUERY, asked)
+            names = [column[0] for column in found.description or ()]
+            rows = [dict(zip(names, values, strict=True)) for values in found.fetchall()]
+        keys = ("benchmark", "data_revision", "split", "metric")
+        for key, group in groupby(rows, key=lambda row: tuple(row[name] for name in keys)):
+            board = Board(**dict(zip(keys, key, strict=True)))
+            board.rows = [Row(**{name: row[name] for name in row if name not in (*keys, "own")}) for row in group]
+            boards.append(board)
+    if not boards:
+        known = sorted({(item["benchmark"], item["split"], item["metric"]) for item in items})
+        there = ", ".join(f"{benchmark} {split} {metric}" for benchmark, split, metric in known) or "none"
+        asked_for = " ".join(filter(None, [config.benchmark, config.split, config.metric]))
+        raise InputError(f"path={config.path}: no score of {asked_for}; the records hold: {there}")
+    results: dict[str, list[Result]] = {}
+    for board in boards:
+        _test(board, results)
+    return boards
+
+
+def _test(board: Board, results: dict[str, list[Result]]) -> None:
+    """Compare each row with the best one, where both runs kept their per-query values."""
+    best = _result(board, board.rows[0], results)
+    if best is None:
+        return
+    for row in board.rows[1:]:
+        other = _result(board, row, results)
+        if other is None:
+            continue
+        try:
+            check_comparable(other, best)
+        except InputError:
+            continue
+        found = paired_test(other.per_query[board.metric], best.per_query[board.metric])
+        row.difference, row.p = (found.difference, found.low, found.high), found.p
+
+
+def _result(board: Board, row: Row, results: dict[str, list[Result]]) -> Result | None:
+    """Return the per-query values of a row; None when its run did not keep them."""
+    if row.path not in results:
+        file = Path(row.path) / PER_QUERY_FILE
+        try:
+            results[row.path] = load_per_query(file) if file.exists() else []
+        except InputError as error:
+            say(f"not tested: {error}")
+            results[row.path] = []
+    wanted = (board.benchmark, board.data_revision, board.split, row.system)
+    for result in results[row.path]:
+        found = (result.benchmark, result.data_revision, result.split, result.system)
+        if found == wanted and board.metric in result.per_query:
+            return result
+    return None
+
+
+def _against_best(row: Row, best: Row) -> str:
+    """Return in words how a row stands to the best one."""
+    if row is best:
+        return "best"
+    if row.difference is None or row.p is None:
+        return f"not tested; intervals {'overlap' if row.high >= best.low else 'do not overlap'}"
+    if row.p >= ALPHA:
+        return f"no difference shown, {probability(row.p)}"
+    difference, low, high = row.difference
+    return f"{number(difference, sign=True)} {bracket(low, high)}, {probability(row.p)}"
+
+
+def _header(board: Board) -> list[str]:
+    score = f"{label(board.metric)} [95% interval]"
+    return ["system", "experiment", score, "against the best", "queries", "runs", "finished"]
+
+
+def _cells(board: Board) -> Iterable[list[str]]:
+    for row in board.rows:
+        yield [
+            row.system,
+            row.experiment,
+            f"{number(row.value)} {bracket(row.low, row.high)}",
+            _against_best(row, board.rows[0]),
+            str(row.n),
+            str(row.runs),
+            row.date[:16].replace("T", " "),
+        ]
+
+
+def _title(board: Board) -> str:
+    return f"{board.benchmark} ({board.split}), data {board.data_revision[:12]}"
+
+
+def terminal(boards: Sequence[Board]) -> Group:
+    """Return the tables for the terminal."""
+    tables = []
+    for board in boards:
+        table = Table(title=escape(_title(board)), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        for index, name in enumerate(_header(board)):
+            table.add_column(escape(name), justify="right" if index in (4, 5) else "left")
+        for cells in _cells(board):
+            table.add_row(*map(escape, cells))
+        tables.append(table)
+    return Group(*tables)
+
+
+def as_markdown(boards: Sequence[Board]) -> str:
+    """Return the tables in Markdown."""
+    return "\n\n".join(f"### {_title(board)}\n\n{markdown(_header(board), _cells(board), left=4)}" for board in boards)
+
+
+def as_json(boards: Sequence[Board]) -> str:
+    """Return the tables as JSON."""
+    return json.dumps([asdict(board) for board in boards], indent=2, ensure_ascii=False)
+
+
+def _plain(boards: Sequence[Board]) -> str:
+    console = Console(width=160, highlight=False, color_system=None)
+    with console.capture() as capture:
+        console.print(terminal(boards))
+    return capture.get().rstrip("\n")
+
+
+if __name__ == "__main__":
+    main()

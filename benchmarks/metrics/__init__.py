@@ -1,0 +1,1 @@
+"""The metrics: pure functions, and the same functions as `evaluate` modules."""

@@ -1,0 +1,1 @@
+"""The metrics of ranked retrieval as an `evaluate` module."""

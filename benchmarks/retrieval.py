@@ -1,0 +1,208 @@
+"""The retrieval benchmark: a searcher ranks the corpus for each query, and the ranking is graded by the judgements."""
+
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.dense import EncoderSearcher
+from benchmarks.metrics.ranking import check_depth, parse_metric
+from benchmarks.topk import Ranking
+from finewise.data.retrieval import RetrievalSet
+from finewise.errors import InputError
+
+__all__ = [
+    "EncoderSearcher",
+    "Ranking",
+    "Result",
+    "Searcher",
+    "evaluate_retrieval",
+    "grade",
+    "judged",
+    "load_per_query",
+    "save_per_query",
+]
+
+PER_QUERY_FILE = "per_query.npz"
+_INDEXED = ("system", "benchmark", "split", "data_revision", "unjudged", "depth")
+
+
+class Searcher(Protocol):
+    """What can be scored: an embedding model, BM25, anything that ranks a corpus."""
+
+    name: str
+
+    def search(self, task: RetrievalSet, depth: int) -> Ranking:
+        """Return the best `depth` documents of every query, ordered as `benchmarks.topk` says."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Result:
+    """The metrics of one system on one benchmark, query by query.
+
+    Attributes:
+        system: "tuned", "untuned" or a baseline's name.
+        benchmark: Name of the retrieval set.
+        split: "dev" or "test".
+        data_revision: Revision of the retrieval set.
+        query_ids: The queries that have judgements, in the set's order.
+        per_query: metric -> (Q,) one value per query of `query_ids`.
+        unjudged: How many queries have no judgement; they are in no mean.
+        depth: How many documents were retrieved per query.
+    """
+
+    system: str
+    benchmark: str
+    split: str
+    data_revision: str
+    query_ids: tuple[str, ...]
+    per_query: Mapping[str, NDArray[np.float64]]
+    unjudged: int
+    depth: int
+
+    def mean(self, metric: str) -> float:
+        """Return the mean of a metric over the judged queries."""
+        return float(self.per_query[metric].mean())
+
+
+def evaluate_retrieval(task: RetrievalSet, searcher: Searcher, metrics: Sequence[str], depth: int) -> Result:
+    """Search and grade. Queries without judgements are not searched; the result says how many there were.
+
+    Raises:
+        InputError: The retrieval set contradicts itself, or has no judged query.
+    """
+    check_depth(metrics, depth)
+    check(task)
+    part = judged(task)
+    result = grade(searcher.search(part, depth), part, metrics, system=searcher.name)
+    return replace(result, unjudged=len(task.query_ids) - len(part.query_ids))
+
+
+def grade(ranking: Ranking, task: RetrievalSet, metrics: Sequence[str], *, system: str) -> Result:
+    """Compute the metrics of a ranking of all queries of `task`. Pure.
+
+    Args:
+        ranking: (Q, depth), one row per query of the task.
+        task: The queries, the corpus and the judgements.
+        metrics: Such as ["ndcg@10", "map"].
+        system: Whose ranking it is.
+    """
+    check_depth(metrics, ranking.depth)
+    grades, ideal = _grades(ranking, task)
+    rows = np.array([bool(task.qrels.get(query)) for query in task.query_ids], dtype=bool)
+    grades, ideal = grades[rows], ideal[rows]
+    return Result(
+        system=system,
+        benchmark=task.name,
+        split=task.split,
+        data_revision=task.revision,
+        query_ids=tuple(query for query, known in zip(task.query_ids, rows, strict=True) if known),
+        per_query={metric: parse_metric(metric)(grades, ideal) for metric in metrics},
+        unjudged=int((~rows).sum()),
+        depth=ranking.depth,
+    )
+
+
+def judged(task: RetrievalSet) -> RetrievalSet:
+    """Return the set with only those queries that have at least one judgement."""
+    rows = [row for row, query in enumerate(task.query_ids) if task.qrels.get(query)]
+    if len(rows) == len(task.query_ids):
+        return task
+    return replace(task, query_ids=[task.query_ids[row] for row in rows], queries=[task.queries[row] for row in rows])
+
+
+def check(task: RetrievalSet) -> None:
+    """Refuse a retrieval set whose scores would mean something else than they seem to.
+
+    Raises:
+        InputError: Ids occur twice, judgements name what is not there, or nothing is judged.
+    """
+    where = f"{task.name} ({task.split})"
+    for kind, ids in (("query", task.query_ids), ("document", task.corpus_ids)):
+        if len(set(ids)) != len(ids):
+            seen: set[str] = set()
+            twice = [identifier for identifier in ids if identifier in seen or seen.add(identifier)]  # type: ignore[func-returns-value]
+            raise InputError(f"{where}: {_some(twice, kind)} more than once; ids must be unique")
+    queries, documents = set(task.query_ids), set(task.corpus_ids)
+    strange = [query for query in task.qrels if query not in queries]
+    if strange:
+        raise InputError(f"{where}: the qrels name {_some(strange, 'query')} that the queries do not have")
+    missing = sorted({document for row in task.qrels.values() for document in row} - documents)
+    if missing:
+        raise InputError(f"{where}: the qrels name {_some(missing, 'document')} that the corpus does not have")
+    if not any(task.qrels.values()):
+        raise InputError(f"{where}: no query has a judgement (qrels); there is nothing to score")
+
+
+def _some(ids: Sequence[str], kind: str) -> str:
+    """Return "3 documents (a, b, c, ...)": the number and the first three."""
+    plural = {"query": "queries", "document": "documents"}[kind] if len(ids) > 1 else kind
+    return f"{len(ids)} {plural} ({', '.join(map(str, ids[:3]))}{', ...' if len(ids) > 3 else ''})"
+
+
+def _grades(ranking: Ranking, task: RetrievalSet) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Return the grades of the ranked documents (Q, depth) and each query's positive grades (Q, J), highest first."""
+    rows = [task.qrels.get(query, {}) for query in task.query_ids]
+    wanted = {document for row in rows for document in row}
+    position = {document: index for index, document in enumerate(task.corpus_ids) if document in wanted}
+    size = len(task.corpus_ids)
+    # One key per (query, document): a sorted list of the judged ones tells the grade of any ranked one.
+    keys = np.array([query * size + position[doc] for query, row in enumerate(rows) for doc in row], dtype=np.int64)
+    values = np.array([value for row in rows for value in row.values()], dtype=np.int32)
+    order = np.argsort(keys)
+    keys, values = keys[order], values[order]
+    grades = np.zeros(ranking.indices.shape, np.int32)
+    if len(keys):
+        for query, documents in enumerate(ranking.indices):
+            low, high = np.searchsorted(keys, (query * size, (query + 1) * size))
+            if low < high:
+                at = np.searchsorted(keys[low:high], documents + query * size).clip(max=high - low - 1)
+                known = (keys[low:high][at] == documents + query * size) & (documents >= 0)
+                grades[query] = np.where(known, values[low:high][at], 0)
+    positive = [sorted((value for value in row.values() if value > 0), reverse=True) for row in rows]
+    ideal = np.zeros((len(rows), max((len(row) for row in positive), default=0)), np.int32)
+    for query, best in enumerate(positive):
+        ideal[query, : len(best)] = best
+    return grades, ideal
+
+
+def save_per_query(path: Path, results: Sequence[Result]) -> None:
+    """Write results, query by query, to one .npz file, whole or not at all."""
+    arrays: dict[str, NDArray[np.generic]] = {}
+    index = []
+    for number, result in enumerate(results):
+        index.append({**{key: getattr(result, key) for key in _INDEXED}, "metrics": list(result.per_query)})
+        arrays[f"{number}.query_ids"] = np.array(result.query_ids, dtype=np.str_)
+        arrays.update({f"{number}.{metric}": values for metric, values in result.per_query.items()})
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as file:
+        np.savez_compressed(file, index=np.array(json.dumps(index)), **arrays)  # type: ignore[arg-type]
+    part.replace(path)
+
+
+def load_per_query(path: Path) -> list[Result]:
+    """Read what `save_per_query` wrote.
+
+    Raises:
+        InputError: The file is missing or is something else.
+    """
+    try:
+        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
+            return [
+                Result(
+                    query_ids=tuple(file[f"{number}.query_ids"].tolist()),
+                    per_query={metric: file[f"{number}.{metric}"] for metric in entry.pop("metrics")},
+                    **entry,
+                )
+                for number, entry in enumerate(json.loads(str(file["index"])))
+            ]
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file of per-query results") from None
+    except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: not a file of per-query results: {error}") from None

@@ -1,0 +1,148 @@
+"""Score a model or BM25 on a benchmark, without training: `python -m benchmarks.score model=bm25 benchmark=debian`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.baselines import BM25
+from benchmarks.config import ScoreConfig
+from benchmarks.retrieval import (
+    PER_QUERY_FILE,
+    EncoderSearcher,
+    Searcher,
+    check,
+    evaluate_retrieval,
+    save_per_query,
+)
+from benchmarks.significance import compare, scores
+from benchmarks.table import score_table, verdicts
+from finewise import record
+from finewise.config import ModelConfig
+from finewise.console import out, say
+from finewise.data.retrieval import RetrievalSet
+from finewise.errors import InputError
+from finewise.references import model_reference
+from finewise.run import Run, cpu_name, threads
+from finewise.settings import entry
+
+
+@entry("score", ScoreConfig, description="score a model or BM25 on a benchmark, without training")
+def main(config: ScoreConfig) -> float:
+    """Score the model, and BM25 beside it; print the table, write the record, return the headline metric."""
+    task = read(config)
+    with Run.open("score", config, name=config.benchmark.name) as run:
+        searcher, facts = load(config, task)
+        searchers = [searcher] if searcher.name == BM25.name or not config.baselines else [searcher, BM25()]
+        results = []
+        for each in searchers:
+            with run.stage(f"score {each.name}"):
+                results.append(evaluate_retrieval(task, each, config.scoring.metrics, config.scoring.depth))
+        if results[0].unjudged:
+            say(f"note: {results[0].unjudged} of {len(task.query_ids)} queries have no judgement and are in no mean")
+        save_per_query(run.dir / PER_QUERY_FILE, results)
+        scored = [score for result in results for score in scores(result, config.scoring.resamples, config.seed)]
+        compared = [
+            comparison
+            for other in results[1:]
+            for comparison in compare(results[0], other, config.scoring.resamples, config.seed)
+        ]
+        run.finish(
+            {
+                "seed": config.seed,
+                "model": {"name": config.model.name, "revision": config.model.revision},
+                "data": {
+                    "name": task.name,
+                    "revision": task.revision,
+                    "queries": len(task.query_ids),
+                    "unjudged": results[0].unjudged,
+                    "documents": len(task.corpus_ids),
+                    "truncated": facts.pop("truncated", None),
+                },
+                **facts,
+                "scores": record.rows(scored),
+                "comparisons": record.rows(compared),
+            }
+        )
+        headline = config.scoring.metrics[0]
+        out.print(score_table(scored, compared, headline))
+        for sentence in verdicts(compared, headline):
+            out.print(sentence, markup=False, soft_wrap=True)
+    return results[0].mean(headline)
+
+
+def read(config: ScoreConfig) -> RetrievalSet:
+    """Read the benchmark and refuse it early when it contradicts itself."""
+    from finewise.data.sources import read_retrieval
+
+    benchmark = config.benchmark
+    task = read_retrieval(benchmark.path, split=benchmark.split, name=benchmark.name, corpus=benchmark.corpus)
+    check(task)
+    return task
+
+
+def load(config: ScoreConfig, task: RetrievalSet) -> tuple[Searcher, dict[str, Any]]:
+    """Return the searcher that `model.name` means, and what the record says of its device and of cut texts."""
+    if config.model.name == BM25.name:
+        return BM25(), {"device": {"type": "cpu", "name": cpu_name(), "threads": threads()}}
+    import torch
+
+    from finewise.device import describe, pick_device, use_bf16
+
+    device = pick_device(config.run.device)
+    bf16 = use_bf16(config.run.precision, device)
+    model = _load_model(config.model, device)
+    truncated = {
+        "queries": cut_texts(model, task.queries, config.model.query_prompt or model.prompts.get("query", "")),
+        "documents": cut_texts(model, task.corpus, config.model.document_prompt or model.prompts.get("document", "")),
+    }
+    for kind, count in truncated.items():
+        if count:
+            say(f"note: {count} {kind} are longer than the model's {model.max_seq_length} tokens and are cut there")
+    searcher = EncoderSearcher(
+        config.model.name,
+        model,
+        batch_size=config.scoring.batch_size,
+        corpus_chunk=config.scoring.corpus_chunk,
+        autocast=torch.bfloat16 if bf16 else None,
+        query_prompt=config.model.query_prompt,
+        document_prompt=config.model.document_prompt,
+    )
+    return searcher, {"device": describe(device, bf16), "truncated": truncated}
+
+
+def cut_texts(model: Any, texts: Sequence[str], prompt: str = "") -> int:
+    """Return how many of the texts have more tokens than the model reads."""
+    limit = model.max_seq_length
+    if limit is None or not callable(getattr(model, "tokenizer", None)):
+        return 0
+    # A character makes at most four tokens, one per byte; the special tokens are few. Shorter texts need no counting.
+    long = [prompt + text for text in texts if 4 * (len(prompt) + len(text)) + 8 > limit]
+    cut = 0
+    for start in range(0, len(long), 1024):
+        tokens = model.tokenizer(long[start : start + 1024], truncation=False, verbose=False)["input_ids"]
+        cut += sum(len(row) > limit for row in tokens)
+    return cut
+
+
+def _load_model(config: ModelConfig, device: str) -> Any:
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    reference = model_reference(config.name)
+    try:
+        model = SentenceTransformer(
+            str(reference),
+            device=device,
+            revision=config.revision,
+            trust_remote_code=config.trust_remote_code,
+            model_kwargs={"dtype": torch.float32},
+        )
+    except Exception as error:
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise InputError(f"model.name={config.name}: cannot load it: {lines[0]}") from error
+    if config.max_seq_length is not None:
+        model.max_seq_length = config.max_seq_length
+    return model
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""How scores and comparisons are shown: a table in the terminal or in Markdown, and a verdict in one sentence."""
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from finewise.record import Comparison, Score
+
+ALPHA = 0.05
+"""A difference counts as shown when its p-value is below this."""
+
+_WRITTEN = {"ndcg": "nDCG", "mrr": "MRR", "map": "MAP"}
+
+
+def label(metric: str) -> str:
+    """Return a metric as papers write it.
+
+    >>> label("ndcg@10"), label("map"), label("recall@100")
+    ('nDCG@10', 'MAP', 'recall@100')
+    """
+    family, at, cutoff = metric.partition("@")
+    return f"{_WRITTEN.get(family, family)}{at}{cutoff}"
+
+
+def number(value: float, *, sign: bool = False) -> str:
+    """Return a value with three decimals and no leading zero.
+
+    >>> number(0.8441), number(-0.0124), number(1.0), number(0.0721, sign=True), number(-0.0001)
+    ('.844', '-.012', '1.000', '+.072', '.000')
+    """
+    text = f"{value:+.3f}" if sign else f"{value:.3f}"
+    if float(text) == 0:
+        return ".000"
+    return text.replace("0.", ".", 1) if abs(value) < 0.9995 else text
+
+
+def bracket(low: float, high: float) -> str:
+    """Return an interval: "[.831, .857]"."""
+    return f"[{number(low)}, {number(high)}]"
+
+
+def probability(p: float) -> str:
+    """Return a p-value as it is written in text.
+
+    >>> probability(0.0004), probability(0.0312), probability(0.21), probability(1.0)
+    ('p < .001', 'p = .031', 'p = .210', 'p = 1.000')
+    """
+    return "p < .001" if p < 0.001 else f"p = {number(p)}"
+
+
+def verdict(comparison: Comparison) -> str:
+    """Return in one sentence what a comparison shows."""
+    metric, where = label(comparison.metric), comparison.benchmark
+    proof = f"{bracket(comparison.low, comparison.high)}, {probability(comparison.p)}"
+    if comparison.p >= ALPHA:
+        change = number(comparison.difference, sign=True)
+        return (
+            f"no difference between {comparison.a} and {comparison.b} could be shown on {where}: "
+            f"{change} {metric} {proof}"
+        )
+    verb = "beats" if comparison.difference > 0 else "is worse than"
+    if comparison.difference < 0:
+        proof = f"{bracket(-comparison.high, -comparison.low)}, {probability(comparison.p)}"
+    return f"{comparison.a} {verb} {comparison.b} on {where} by {number(abs(comparison.difference))} {metric} {proof}"
+
+
+def verdicts(comparisons: Iterable[Comparison], headline: str) -> list[str]:
+    """Return the verdict of every comparison of the headline metric."""
+    return [verdict(comparison) for comparison in comparisons if comparison.metric == headline]
+
+
+def score_table(scores: Sequence[Score], comparisons: Sequence[Comparison], headline: str) -> Table:
+    """Return the table for the terminal: a row per benchmark and system.
+
+    Args:
+        scores: In the order in which rows and metrics are to appear.
+        comparisons: Those of the headline metric are shown in the row of the system that they compare with.
+        headline: The metric shown first, and with its interval.
+    """
+    table = Table(
+        caption=escape("[...]: 95% interval over queries"), caption_justify="left", box=SIMPLE_HEAD, padding=0
+    )
+    (_, *header), rows = _cells(scores, comparisons, headline)
+    for index, name in enumerate(header):
+        # Six metrics and a comparison shall fit into 80 columns: "recall@100" stands on two lines, as "R" and "@100".
+        short = name.replace("recall", "R").replace("precision", "P").replace("@", "\n@").replace(" minus ", "\nminus ")
+        table.add_column(escape(short), justify="right" if index else "left", overflow="fold")
+    for benchmark, group in groupby(rows, key=lambda row: row[0]):
+        table.add_row(Text(benchmark, style="bold"))
+        for _, *cells in group:
+            table.add_row(*(escape(cell.replace(", ", ",")) for cell in cells))
+        table.add_section()
+    return table
+
+
+def score_markdown(scores: Sequence[Score], comparisons: Sequence[Comparison], headline: str) -> str:
+    """Return the same table in Markdown, for model cards and READMEs."""
+    return markdown(*_cells(scores, comparisons, headline), left=2)
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
+    """Return a Markdown table whose first `left` columns are aligned to the left and the others to the right.
+
+    >>> print(markdown(["system", "MAP"], [["a|b", ".5"]]))
+    | system | MAP |
+    | :-- | --: |
+    | a\\|b | .5 |
+    """
+    lines = [header, [":--" if index < left else "--:" for index in range(len(header))], *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _cells(
+    scores: Sequence[Score], comparisons: Sequence[Comparison], headline: str
+) -> tuple[list[str], list[list[str]]]:
+    """Return the header and the rows of the table as text."""
+    metrics = list(dict.fromkeys(score.metric for score in scores))
+    metrics.sort(key=lambda metric: metric != headline)
+    by_row: dict[tuple[str, str, str], dict[str, Score]] = {}
+    for score in scores:
+        by_row.setdefault((score.benchmark, score.split, score.system), {})[score.metric] = score
+    compared = {(item.benchmark, item.b): item for item in comparisons if item.metric == headline}
+    subjects = {item.a.partition("@")[0] for item in compared.values()}  # tuned@128 is tuned, cut to 128 dimensions
+    header = ["benchmark", "system", *map(label, metrics)]
+    if compared:
+        header += [f"{min(subjects)} minus system" if len(subjects) == 1 else "difference", "p"]
+    rows = []
+    for (benchmark, split, system), found in by_row.items():
+        row = [benchmark if split == "test" else f"{benchmark} ({split})", system]
+        for metric in metrics:
+            cell = number(found[metric].value) if metric in found else ""
+            if metric == headline and cell:
+                cell += " " + bracket(found[metric].low, found[metric].high)
+            row.append(cell)
+        if compared:
+            item = compared.get((benchmark, system))
+            row += _difference(item, named=len(subjects) > 1) if item else ["", ""]
+        rows.append(row)
+    return header, rows
+
+
+def _difference(item: Comparison, *, named: bool) -> list[str]:
+    """Return the cells for the difference and for p; the difference is named where the column's header cannot."""
+    name = f"{item.a}: " if named else ""
+    difference = f"{name}{number(item.difference, sign=True)} {bracket(item.low, item.high)}"
+    return [difference, probability(item.p).removeprefix("p ").removeprefix("= ")]

@@ -1,0 +1,1 @@
+"""Branch: contrastive fine-tuning of embedding models."""

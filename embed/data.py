@@ -1,0 +1,142 @@
+"""Training rows in the shape that the library's trainer and the chosen loss expect."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+
+from benchmarks.retrieval import check as check_set
+from embed.config import LOSSES, EmbedExperiment, MultipleNegativesRanking, Triplet
+from finewise.console import err, say
+from finewise.data.load import load as load_data
+from finewise.data.report import AuditReport
+from finewise.data.retrieval import RetrievalSet
+from finewise.data.sources import read_retrieval
+from finewise.data.tokens import token_limit
+from finewise.errors import InputError
+from finewise.run import Run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedData:
+    """What one embedding run trains on, chooses by and is proved on.
+
+    Attributes:
+        train: The training rows.
+        dev: Chooses the checkpoint.
+        tests: Scored once, at the end: the data's own test split and the benchmarks of the settings.
+        revision: sha256 of all of it.
+        rows: Rows or queries per split.
+        report: What the audit found.
+    """
+
+    train: "TrainingRows"
+    dev: RetrievalSet
+    tests: list[RetrievalSet]
+    revision: str
+    rows: Mapping[str, int]
+    report: AuditReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingRows:
+    """Rows for the trainer.
+
+    Attributes:
+        rows: Columns anchor, positive, negatives (0..n), and label: the row number for a masked loss, the score for CoSENT.
+        labels_are_rows: Whether label is the row number.
+    """
+
+    rows: Dataset
+    labels_are_rows: bool
+
+
+def load(experiment: EmbedExperiment, run: Run) -> EmbedData:
+    """Read, split and audit the data, show what the audit found, and pin the content to the run.
+
+    Raises:
+        InputError: The data is wrong, leaks, does not fit the loss, or changed since the run to be resumed began.
+    """
+    benchmarks = [
+        read_retrieval(config.path, split=config.split, name=config.name, corpus=config.corpus)
+        for config in experiment.benchmarks.values()
+    ]
+    data = load_data(experiment.data, experiment.audit, experiment.seed, limit=token_limit(experiment.model), more=benchmarks)
+    assert data.dev is not None
+    assert data.test is not None
+    err.print(data.report)
+    tests = [data.test, *benchmarks] if experiment.own_test else benchmarks
+    for task in (data.dev, *tests):
+        check_set(task)
+    run.pin("data", data.revision)
+    return EmbedData(
+        train=training_rows(data.train.rows, experiment),
+        dev=data.dev,
+        tests=tests,
+        revision=data.revision,
+        rows=data.rows,
+        report=data.report,
+    )
+
+
+def training_rows(rows: Dataset, experiment: EmbedExperiment) -> TrainingRows:
+    """Select and order the columns that the loss reads, and refuse what it cannot use.
+
+    Args:
+        rows: Columns anchor, positive and perhaps negative, negative_1, ..., score, group.
+        experiment: The settings.
+
+    Raises:
+        InputError: The loss needs a column that the data does not have, or no row is left.
+    """
+    loss, columns = experiment.loss, list(rows.column_names)
+    name = next(key for key, kind in LOSSES.items() if type(loss) is kind)
+    negatives = [column for column in columns if column.startswith("negative")]
+    for needed in loss.needs():
+        present = negatives if needed == "negative" else needed in columns
+        if not present:
+            fits = [key for key, kind in LOSSES.items() if _fits(kind, columns, negatives)]
+            raise InputError(
+                f"loss={name} needs a column '{needed}', and {experiment.data.train} has none (columns: {', '.join(columns)}); "
+                f"name it with data.columns.{needed}=..., or choose loss={' or '.join(fits)}"
+            )
+    uses_scores = "score" in loss.needs()
+    if "score" in columns and not uses_scores:
+        rows = _positive_only(rows, experiment.data.relevant_score, name)
+    keep = ["anchor", "positive"]
+    if isinstance(loss, MultipleNegativesRanking):
+        keep += negatives
+    elif isinstance(loss, Triplet):
+        keep += negatives[:1]
+    unused = [column for column in negatives if column not in keep]
+    if unused:
+        say(f"note: loss={name} does not read the columns {', '.join(unused)}")
+    if uses_scores:
+        rows = rows.select_columns([*keep, "score"]).rename_column("score", "label")
+        return TrainingRows(rows=rows, labels_are_rows=False)
+    rows = rows.select_columns(keep)
+    if isinstance(loss, MultipleNegativesRanking) and loss.mask_known_positives:
+        rows = rows.add_column("label", np.arange(len(rows), dtype=np.int64))
+        return TrainingRows(rows=rows, labels_are_rows=True)
+    return TrainingRows(rows=rows, labels_are_rows=False)
+
+
+def _fits(kind: Any, columns: list[str], negatives: list[str]) -> bool:
+    return all(negatives if needed == "negative" else needed in columns for needed in kind().needs())
+
+
+def _positive_only(rows: Dataset, threshold: float, loss: str) -> Dataset:
+    """Keep the rows whose score calls them positive: this loss takes every row for a positive pair."""
+    scores = np.asarray(rows.with_format("numpy", columns=["score"])["score"][:])
+    keep = np.flatnonzero(scores >= threshold)
+    if len(keep) < 2:
+        raise InputError(
+            f"loss={loss} takes rows for positive pairs, and only {len(keep)} of {len(rows)} rows have a score of at least "
+            f"data.relevant_score={threshold:g} (scores reach from {scores.min():g} to {scores.max():g}); "
+            "set data.relevant_score, or loss=cosent to learn the scores themselves"
+        )
+    if len(keep) < len(rows):
+        say(f"note: {len(rows) - len(keep)} of {len(rows)} rows score below data.relevant_score={threshold:g}: not positive pairs, left out")
+    return rows.select(keep)

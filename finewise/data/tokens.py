@@ -1,0 +1,118 @@
+"""Counting tokens without torch: the tokenizer and the limit of a model's folder."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from finewise.config import ModelConfig
+from finewise.errors import InputError
+from finewise.references import model_reference
+
+Counter = Callable[[Sequence[str]], NDArray[np.int64]]
+"""Texts in, tokens per text out, special tokens included, nothing cut."""
+
+FAR = 1_000_000
+"""Tokenizers without a limit state a huge one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenLimit:
+    """How long texts may be, and how their length is counted.
+
+    Attributes:
+        count: Counts tokens.
+        max_seq_length: Tokens that the model reads, special tokens included.
+        query_prompt: Put before anchors.
+        document_prompt: Put before positives and negatives.
+    """
+
+    count: Counter
+    max_seq_length: int
+    query_prompt: str = ""
+    document_prompt: str = ""
+
+
+def token_limit(model: ModelConfig) -> TokenLimit | str:
+    """Read tokenizer and limit of a model's folder, or of a hub model that was downloaded before.
+
+    Returns:
+        The limit; or, when they cannot be had without the network or without torch, one line that says why.
+
+    Raises:
+        InputError: The model does not exist, or its tokenizer is damaged.
+    """
+    place = model_reference(model.name)
+    read = _folder_reader(place) if isinstance(place, Path) else _hub_reader(place, model.revision)
+    tokenizer_file = read("tokenizer.json")
+    if tokenizer_file is None:
+        where = "has no tokenizer.json" if isinstance(place, Path) else "is not downloaded yet"
+        return f"texts that will be cut were not counted: {model.name} {where}"
+    limit = model.max_seq_length or _own_limit(read)
+    if limit is None:
+        return f"texts that will be cut were not counted: {model.name} states no limit; set model.max_seq_length"
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_file(str(tokenizer_file))
+    except Exception as error:  # the library raises bare Exception
+        raise InputError(
+            f"model.name={model.name}: {tokenizer_file} is damaged ({error}); save the model again"
+        ) from None
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+
+    def count(texts: Sequence[str]) -> NDArray[np.int64]:
+        return np.array([len(found.ids) for found in tokenizer.encode_batch_fast(list(texts))], dtype=np.int64)
+
+    return TokenLimit(
+        count=count, max_seq_length=limit, query_prompt=model.query_prompt, document_prompt=model.document_prompt
+    )
+
+
+FileReader = Callable[[str], Path | None]
+
+
+def _folder_reader(folder: Path) -> FileReader:
+    """Look for a file in the folder of the first module (where sentence-transformers keeps the tokenizer), then at the top."""
+    places = [folder]
+    modules = folder / "modules.json"
+    if modules.is_file():
+        places = [
+            folder / entry["path"] for entry in json.loads(modules.read_text(encoding="utf-8")) if entry["idx"] == 0
+        ]
+    places.append(folder)
+    return lambda name: next((place / name for place in places if (place / name).is_file()), None)
+
+
+def _hub_reader(name: str, revision: str | None) -> FileReader:
+    from huggingface_hub import try_to_load_from_cache
+
+    def read(file: str) -> Path | None:
+        found = try_to_load_from_cache(name, file, revision=revision)
+        return Path(found) if isinstance(found, str) else None
+
+    return read
+
+
+def _own_limit(read: FileReader) -> int | None:
+    """Return the model's own limit as sentence-transformers finds it: its own setting, else the smaller of two others."""
+
+    def content(name: str) -> dict[str, Any]:
+        path = read(name)
+        loaded = json.loads(path.read_text(encoding="utf-8")) if path is not None else {}
+        return loaded if isinstance(loaded, dict) else {}
+
+    own = content("sentence_bert_config.json").get("max_seq_length")
+    if own:
+        return int(own)
+    limits = [
+        content("config.json").get("max_position_embeddings"),
+        content("tokenizer_config.json").get("model_max_length"),
+    ]
+    known = [int(limit) for limit in limits if limit and limit < FAR]
+    return min(known) if known else None

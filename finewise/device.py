@@ -1,0 +1,85 @@
+"""Which device, which precision, and what a record says of them."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+
+from finewise.errors import InputError
+from finewise.run import cpu_name, threads
+
+
+def quiet() -> None:
+    """Turn off the progress bars that the libraries show for loading and saving: ours tell what matters."""
+    import datasets
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+
+
+def pick_device(name: str) -> str:
+    """Return the device's name for torch.
+
+    Args:
+        name: "auto" takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        InputError: The device is unknown or not there.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise InputError(f"run.device must be auto, cpu, cuda, cuda:N or mps; got '{name}'") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"run.device={name}: torch {torch.__version__} sees {torch.cuda.device_count()} CUDA devices here")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise InputError(f"run.device={name}: torch sees no MPS device here")
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise InputError(f"run.device must be auto, cpu, cuda, cuda:N or mps; got '{name}'")
+    return name
+
+
+def fast_bf16(device: str) -> bool:
+    """Tell whether the device multiplies bf16 matrices faster than fp32 ones."""
+    kind = torch.device(device).type
+    if kind == "cuda":
+        return torch.cuda.get_device_capability(torch.device(device))[0] >= 8
+    if kind == "cpu":
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return False
+
+
+def use_bf16(precision: str, device: str) -> bool:
+    """Tell whether to compute in bf16 under autocast.
+
+    Args:
+        precision: `run.precision`: "auto", "bf16" or "fp32".
+        device: As pick_device returns it.
+    """
+    return precision == "bf16" or (precision == "auto" and fast_bf16(device))
+
+
+def autocast(bf16: bool, device: str) -> AbstractContextManager[Any]:
+    """Return the context in which matrices are multiplied in bf16, or one that changes nothing."""
+    return torch.autocast(torch.device(device).type, dtype=torch.bfloat16) if bf16 else nullcontext()
+
+
+def describe(device: str, bf16: bool) -> dict[str, Any]:
+    """Return what a record says of the device."""
+    kind = torch.device(device).type
+    name = torch.cuda.get_device_name(torch.device(device)) if kind == "cuda" else cpu_name()
+    return {"type": kind, "name": name, "threads": threads(), "precision": "bf16 autocast" if bf16 else "fp32"}
+
+
+def peak_memory(device: str) -> int:
+    """Return the peak memory in bytes: of the CUDA device, else of this process."""
+    if torch.device(device).type == "cuda":
+        return int(torch.cuda.max_memory_allocated(torch.device(device)))
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

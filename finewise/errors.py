@@ -1,0 +1,9 @@
+"""The one exception that users are meant to read."""
+
+
+class InputError(ValueError):
+    """A mistake in what the user gave: a setting, a file, a folder, a model.
+
+    The message is one clear line: what is wrong, where (file, row, key), and what to do. Entry points print it without a
+    traceback and exit with status 2; every other exception is a fault of ours and keeps its traceback.
+    """

@@ -1,0 +1,376 @@
+"""Plumbing around the library trainers: arguments, checkpoints that are whole or not there, resume, progress, journal.
+
+Nothing here knows a task. A branch builds its Trainer from `training_arguments` and `callbacks`, and runs it with `fit`.
+"""
+
+import json
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from finewise.config import DEV_KEY, ExperimentConfig
+from finewise.console import err, say
+from finewise.device import pick_device, use_bf16
+from finewise.record import write_json
+from finewise.run import Run
+
+MARKER = "complete.json"
+STATE = "trainer_state.json"
+JOURNAL = "train.jsonl"
+SAVE_EVERY_SECONDS = 600.0
+
+
+@dataclass(slots=True)
+class Seen:
+    """What the training has read so far, over all attempts of a resumed run."""
+
+    texts: int = 0
+    tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a training led to: the chosen step, its dev score, the evaluations, and what was read."""
+
+    steps: int
+    best_step: int
+    best_score: float
+    evaluations: int
+    stopped_early: bool
+    seen: Seen
+
+
+def total_steps(experiment: ExperimentConfig, batches: int) -> int:
+    """Return the number of optimiser steps of the whole training, as the Trainer counts them.
+
+    Args:
+        experiment: The settings.
+        batches: Batches per device and epoch.
+    """
+    optim = experiment.optim
+    if optim.max_steps is not None:
+        return optim.max_steps
+    per_epoch = max(1, -(-batches // optim.gradient_accumulation_steps))
+    return max(1, -(-int(per_epoch * optim.epochs * 1_000_000) // 1_000_000))
+
+
+def training_arguments(
+    kind: type[TrainingArguments], experiment: ExperimentConfig, run: Run, *, steps: int, metric: str, **more: Any
+) -> Any:
+    """Return the Trainer's arguments for the settings.
+
+    Args:
+        kind: The arguments class of the branch's trainer.
+        experiment: The settings.
+        run: The run, whose folder takes the checkpoints.
+        steps: From `total_steps`.
+        metric: Key of the dev metric that chooses the checkpoint; higher is better.
+        more: The branch's own arguments.
+    """
+    optim, selection = experiment.optim, experiment.selection
+    device = pick_device(experiment.run.device)
+    every = min(steps, selection.every_steps or -(-steps // selection.evaluations))
+    return kind(
+        output_dir=str(run.dir / "checkpoints"),
+        learning_rate=optim.learning_rate,
+        max_steps=steps,
+        per_device_train_batch_size=optim.batch_size,
+        gradient_accumulation_steps=optim.gradient_accumulation_steps,
+        warmup_steps=optim.warmup if optim.warmup < 1 else int(optim.warmup),
+        lr_scheduler_type={"constant": "constant_with_warmup"}.get(optim.scheduler, optim.scheduler),
+        optim=optim.optimizer,
+        weight_decay=optim.weight_decay,
+        max_grad_norm=optim.max_grad_norm,
+        activation_checkpointing=optim.activation_checkpointing,
+        bf16=use_bf16(experiment.run.precision, device),
+        use_cpu=device == "cpu",
+        seed=experiment.seed,
+        data_seed=experiment.seed,
+        eval_strategy="steps",
+        eval_steps=every,
+        save_strategy="steps",
+        save_steps=every,
+        save_total_limit=None,
+        load_best_model_at_end=True,
+        metric_for_best_model=metric,
+        greater_is_better=True,
+        logging_strategy="steps",
+        logging_steps=max(1, min(every, steps // 100)),
+        logging_nan_inf_filter=False,
+        report_to=experiment.run.report_to or "none",
+        disable_tqdm=True,
+        dataloader_pin_memory=device.startswith("cuda"),
+        **more,
+    )
+
+
+def fit(trainer: Trainer, run: Run, seen: Seen, *, patience: int | None) -> Outcome:
+    """Train to the end, from the last whole checkpoint if there is one, and leave the best checkpoint's weights in the model.
+
+    Args:
+        trainer: Built with `training_arguments` and `callbacks`.
+        run: The run.
+        seen: The counters that the trainer feeds; set to the checkpoint's values when one is taken up.
+        patience: Stop after this many evaluations without improvement.
+
+    Raises:
+        FloatingPointError: The loss became NaN or infinite.
+    """
+    checkpoints = Path(str(trainer.args.output_dir))
+    key = str(trainer.args.metric_for_best_model)
+    last = last_checkpoint(checkpoints)
+    over = False
+    if last is not None:
+        state = TrainerState.load_from_json(str(last / STATE))
+        seen.texts, seen.tokens = _read_seen(last)
+        over = state.global_step >= state.max_steps or _exhausted(state, key, patience)
+        say(f"resume: step {state.global_step} of {state.max_steps}" + (", training was over" if over else ""))
+    if over:
+        trainer.state = state
+    else:
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
+    state = trainer.state
+    best = checkpoints / f"checkpoint-{state.best_global_step}"
+    if not is_whole(best):
+        raise RuntimeError(f"{best}: the best checkpoint is missing or not whole")
+    # The Trainer loads the best weights as well, but only logs an error when that fails and keeps the last ones.
+    trainer._load_from_checkpoint(str(best))
+    evaluations = _evaluations(state, key)
+    return Outcome(
+        steps=state.global_step,
+        best_step=int(state.best_global_step or 0),
+        best_score=float(state.best_metric or 0.0),
+        evaluations=len(evaluations),
+        stopped_early=state.global_step < state.max_steps,
+        seen=seen,
+    )
+
+
+def callbacks(run: Run, seen: Seen, experiment: ExperimentConfig) -> list[TrainerCallback]:
+    """Return the callbacks that every branch's trainer gets."""
+    key = DEV_KEY.format(metric=experiment.selection.metric)
+    return [
+        EvaluateAtTheEnd(key, experiment.selection.patience),
+        Checkpoints(seen, experiment.run.keep_checkpoints),
+        Journal(run.dir / JOURNAL, seen),
+        LiveProgress(seen, key),
+    ]
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """Return the newest whole checkpoint; remove those that were being written when the process died."""
+    whole = []
+    for path in folder.glob("checkpoint-*"):
+        if is_whole(path):
+            whole.append(path)
+        else:
+            say(f"note: {path.name} was not written to its end; it is removed")
+            shutil.rmtree(path)
+    return max(whole, key=_step_of, default=None)
+
+
+def is_whole(checkpoint: Path) -> bool:
+    """Tell whether a checkpoint was written to its end and still has every file at its size."""
+    try:
+        sizes: dict[str, int] = json.loads((checkpoint / MARKER).read_text(encoding="utf-8"))["files"]
+    except (OSError, json.JSONDecodeError, KeyError):
+        return False
+    return all((checkpoint / name).is_file() and (checkpoint / name).stat().st_size == size for name, size in sizes.items())
+
+
+def _step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.rsplit("-", 1)[1])
+
+
+def _read_seen(checkpoint: Path) -> tuple[int, int]:
+    content = json.loads((checkpoint / MARKER).read_text(encoding="utf-8"))
+    return int(content["texts"]), int(content["tokens"])
+
+
+def _evaluations(state: TrainerState, key: str) -> list[float]:
+    """Return the dev scores so far, in order, one per evaluated step."""
+    return list({entry["step"]: entry[key] for entry in state.log_history if key in entry}.values())
+
+
+def _exhausted(state: TrainerState, key: str, patience: int | None) -> bool:
+    """Tell whether the last `patience` evaluations brought nothing better than the best before them.
+
+    Read from the history alone, so that a resumed run decides as an undisturbed one.
+    """
+    scores = _evaluations(state, key)
+    if patience is None or not scores:
+        return False
+    return len(scores) - 1 - scores.index(max(scores)) >= patience
+
+
+class EvaluateAtTheEnd(TrainerCallback):  # type: ignore[misc]
+    """Scores and saves the last step too, stops on exhausted patience, and stops on a loss that is no number."""
+
+    def __init__(self, key: str, patience: int | None) -> None:
+        self.key = key
+        self.patience = patience
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        """Ask for evaluation and checkpoint at the last step."""
+        if state.global_step >= state.max_steps:
+            control.should_log = control.should_evaluate = control.should_save = True
+        return control
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> TrainerControl:
+        """Stop early. Decided at the save that follows an evaluation, so that the checkpoint is there."""
+        if _exhausted(state, self.key, self.patience):
+            say(f"stop: dev has not improved for {self.patience} evaluations")
+            control.should_training_stop = True
+        return control
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any
+    ) -> None:
+        """Stop at once when the loss is NaN or infinite: going on would only burn hours."""
+        loss = (logs or {}).get("loss")
+        if loss is not None and not torch.isfinite(torch.tensor(float(loss))):
+            raise FloatingPointError(
+                f"the loss is {loss} at step {state.global_step}; lower optim.learning_rate, or set run.precision=fp32"
+            )
+
+
+class Checkpoints(TrainerCallback):  # type: ignore[misc]
+    """Marks a checkpoint as whole once every file is on the disk, and keeps the best one and the newest few."""
+
+    def __init__(self, seen: Seen, keep: int) -> None:
+        self.seen = seen
+        self.keep = keep
+        self.saved_at = time.monotonic()
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        """Save between evaluations too, when they are far apart in time."""
+        if time.monotonic() - self.saved_at > SAVE_EVERY_SECONDS:
+            control.should_save = True
+        return control
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Write the marker, then remove what is not needed any more. In this order a kill loses nothing."""
+        self.saved_at = time.monotonic()
+        if not state.is_world_process_zero:
+            return
+        folder = Path(str(args.output_dir))
+        checkpoint = folder / f"checkpoint-{state.global_step}"
+        files = {}
+        for path in sorted(checkpoint.rglob("*")):
+            if path.is_file() and path.name != MARKER:
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+                files[str(path.relative_to(checkpoint))] = path.stat().st_size
+        write_json(checkpoint / MARKER, {"files": files, "texts": self.seen.texts, "tokens": self.seen.tokens})
+        whole = sorted((path for path in folder.glob("checkpoint-*") if is_whole(path)), key=_step_of)
+        for path in whole[: -self.keep]:
+            if _step_of(path) != state.best_global_step:
+                shutil.rmtree(path)
+
+
+class Journal(TrainerCallback):  # type: ignore[misc]
+    """Writes the curve to train.jsonl: one line per log or evaluation."""
+
+    def __init__(self, path: Path, seen: Seen) -> None:
+        self.path = path
+        self.seen = seen
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Begin with what the checkpoint knows: lines after it, from a killed attempt, go."""
+        if state.is_world_process_zero:
+            part = self.path.with_name(self.path.name + ".part")
+            part.write_text("".join(json.dumps(entry) + "\n" for entry in state.log_history), encoding="utf-8")
+            part.replace(self.path)
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any
+    ) -> None:
+        """Append the newest entry of the history."""
+        if state.is_world_process_zero and state.log_history:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(state.log_history[-1]) + "\n")
+
+
+class LiveProgress(TrainerCallback):  # type: ignore[misc]
+    """Shows step, loss, learning rate, texts/s, tokens/s, time left and the last dev score; plain lines without a terminal."""
+
+    def __init__(self, seen: Seen, key: str) -> None:
+        self.seen = seen
+        self.key = key
+        self.loss = self.rate = self.dev = float("nan")
+        self.bar: Progress | None = None
+        self.task: Any = None
+        self.begun = (0.0, 0, 0, 0)
+        self.said_at = 0.0
+        self.paused = 0.0
+        self.paused_at: float | None = None
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Open the bar."""
+        self.begun = (time.perf_counter(), self.seen.texts, self.seen.tokens, state.global_step)
+        self.paused = 0.0
+        if err.is_terminal and state.is_world_process_zero:
+            self.bar = Progress(
+                TextColumn("train"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[facts]}"),
+                console=err,
+                transient=True,
+            )
+            self.task = self.bar.add_task("train", total=state.max_steps, completed=state.global_step, facts="")
+            self.bar.start()
+
+    def facts(self) -> str:
+        """Return the numbers beside the bar."""
+        seconds = max(1e-9, time.perf_counter() - self.begun[0] - self.paused)
+        texts, tokens = (self.seen.texts - self.begun[1]) / seconds, (self.seen.tokens - self.begun[2]) / seconds
+        return f"loss {self.loss:.3f}  lr {self.rate:.1e}  {texts:.0f} texts/s  {tokens:.0f} tokens/s  dev {self.dev:.4f}"
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Move the bar."""
+        if self.bar is not None:
+            self.bar.update(self.task, completed=state.global_step, facts=self.facts())
+        if control.should_evaluate:
+            self.paused_at = time.perf_counter()
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Do not count the evaluation's time as training."""
+        if self.paused_at is not None:
+            self.paused += time.perf_counter() - self.paused_at
+            self.paused_at = None
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any
+    ) -> None:
+        """Take the newest numbers; without a terminal, print a line every 20 seconds and for each dev score."""
+        logs = logs or {}
+        self.loss = float(logs.get("loss", self.loss))
+        self.rate = float(logs.get("learning_rate", self.rate))
+        self.dev = float(logs.get(self.key, self.dev))
+        now = time.monotonic()
+        if state.is_world_process_zero and self.bar is None and (self.key in logs or now - self.said_at > 20):
+            self.said_at = now
+            here = state.global_step - self.begun[3]
+            left = (time.perf_counter() - self.begun[0]) / max(1, here) * (state.max_steps - state.global_step)
+            say(f"step {state.global_step}/{state.max_steps}  {self.facts()}  {left:.0f} s left")
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Close the bar and leave its last numbers on the screen."""
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+        if state.is_world_process_zero:
+            say(f"trained {state.global_step} steps: {self.facts()}")

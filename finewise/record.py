@@ -1,0 +1,89 @@
+"""record.json: its schema, and how it is written (once, atomically) and read. Imports nothing heavy.
+
+A record is the only source of the leaderboard. Everything in it is plain JSON.
+"""
+
+import json
+import math
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from finewise.errors import InputError
+
+SCHEMA = 1
+FILE = "record.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """One number on one benchmark, with its 95% interval. `system` is "tuned", "untuned" or a baseline's name."""
+
+    benchmark: str
+    data_revision: str
+    split: str
+    system: str
+    metric: str
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """A paired comparison: `difference` is a minus b, with its 95% interval and the p-value of `test`."""
+
+    benchmark: str
+    metric: str
+    a: str
+    b: str
+    difference: float
+    low: float
+    high: float
+    p: float
+    test: str
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON atomically: a reader sees the old file or the new one, never half of one.
+
+    Raises:
+        ValueError: The content holds NaN or infinity, which JSON does not have.
+    """
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    part = path.with_name(path.name + ".part")
+    with part.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def finite(value: float) -> float | None:
+    """Return the value, or None where it is not finite (JSON has no NaN)."""
+    return value if math.isfinite(value) else None
+
+
+def rows(items: list[Score] | list[Comparison]) -> list[dict[str, Any]]:
+    """Return scores or comparisons as the plain dictionaries that a record holds."""
+    return [asdict(item) for item in items]
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read one record.
+
+    Raises:
+        InputError: The file is missing, is not JSON, or is of another schema.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such record") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a record: {error}") from None
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        found = content.get("schema") if isinstance(content, dict) else type(content).__name__
+        raise InputError(f"{path}: record schema must be {SCHEMA}; got {found!r}")
+    return content

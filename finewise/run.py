@@ -1,0 +1,368 @@
+"""One run = one folder: manifest, lock, stages, log, record. Imports nothing heavy.
+
+A folder holds run.json from its first moment and record.json only at its end. A folder with the first and without the second
+is an unfinished run, which `resume=auto` finishes.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from filelock import FileLock, Timeout
+
+from finewise import record
+from finewise.config import RunConfig
+from finewise.console import say
+from finewise.errors import InputError
+from finewise.settings import command, to_yaml
+
+MANIFEST = "run.json"
+LIBRARIES = ("finewise", "torch", "transformers", "sentence-transformers", "datasets", "accelerate", "faiss-cpu", "bm25s", "numpy")
+
+log = logging.getLogger("finewise")
+
+
+class Run:
+    """A run folder that this process holds. Use as a context manager: `with Run.open("embed", experiment) as run`.
+
+    Attributes:
+        dir: The folder.
+        finished: The record of an earlier, finished run of the same command, when `resume=auto` found one; else None.
+        resumed: True when an unfinished run goes on.
+    """
+
+    def __init__(self, directory: Path, task: str, name: str, manifest: dict[str, Any], lock: FileLock) -> None:
+        self.dir = directory
+        self.task = task
+        self.name = name
+        self.manifest = manifest
+        self.resumed = manifest["attempts"] > 1
+        self.finished: dict[str, Any] | None = None
+        self._lock = lock
+        self._handler: logging.Handler | None = None
+
+    @classmethod
+    def open(cls, task: str, experiment: Any, *, name: str | None = None, resume: str = "never") -> Self:
+        """Make the folder of a new run, or take up the unfinished run of the same settings.
+
+        Args:
+            task: "embed", "score", ...: the first folder under `run.root`.
+            experiment: The settings, a dataclass with a `run: RunConfig` field.
+            name: Name of the experiment; the second folder.
+            resume: "never" starts afresh; "auto" finishes the newest unfinished run with equal settings.
+
+        Raises:
+            InputError: The folder cannot be written, is in use by another process, or holds a run already.
+        """
+        settings: RunConfig = experiment.run
+        name = name or getattr(experiment, "name", "default")
+        fingerprint = fingerprint_of(experiment)
+        base = Path(settings.root) / task / name
+        if settings.dir is not None:
+            directory = Path(settings.dir)
+            _check_given(directory, fingerprint, resume)
+        else:
+            found = _find(base, fingerprint)
+            if resume == "auto" and found is not None:
+                directory = found
+            else:
+                if found is not None and not (found / record.FILE).exists() and not _is_held(found):
+                    say(f"note: an unfinished run of these settings is in {found}; resume=auto would finish it")
+                directory = _new_directory(base)
+        lock = _take(directory)
+        try:
+            run = cls(directory, task, name, _manifest(directory, task, name, fingerprint), lock)
+            if (directory / record.FILE).exists():
+                run.finished = record.read(directory / record.FILE)
+                return run
+            record.write_json(directory / MANIFEST, run.manifest)
+            (directory / "config.yaml").write_text(to_yaml(experiment), encoding="utf-8")
+        except OSError as error:
+            lock.release()
+            raise _cannot_write(directory, error) from error
+        except BaseException:
+            lock.release()
+            raise
+        return run
+
+    def __enter__(self) -> Self:
+        """Start the log file."""
+        if self.finished is None:
+            self._handler = logging.FileHandler(self.dir / "log.txt", encoding="utf-8")
+            self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+            logging.getLogger().addHandler(self._handler)
+            log.setLevel(logging.INFO)
+            verb = f"resume (attempt {self.manifest['attempts']})" if self.resumed else "run"
+            say(f"{verb}: {self.dir}")
+            log.info("command: %s", command())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the log file and let the folder go. An unfinished run stays, to be resumed."""
+        if error is not None and not isinstance(error, SystemExit):
+            log.error("stopped: %s: %s", type(error).__name__, error)
+        if self._handler is not None:
+            logging.getLogger().removeHandler(self._handler)
+            self._handler.close()
+        self._lock.release()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage; seconds add up over all attempts of a resumed run, and survive a kill at the next stage's end."""
+        start = time.perf_counter()
+        log.info("stage %s", name)
+        try:
+            yield
+        finally:
+            seconds = self.manifest["seconds"]
+            seconds[name] = round(seconds.get(name, 0.0) + time.perf_counter() - start, 3)
+            record.write_json(self.dir / MANIFEST, self.manifest)
+
+    def pin(self, key: str, value: Any) -> None:
+        """Remember what this run's result depends on; a resumed run must find it unchanged.
+
+        Raises:
+            InputError: The run is resumed and the value is another one now.
+        """
+        pins = self.manifest["pins"]
+        if key in pins and pins[key] != value:
+            raise InputError(
+                f"{self.dir}: the {key} changed since this run began (was {pins[key]}, is {value}); "
+                "start afresh with resume=never, or restore it"
+            )
+        pins[key] = value
+        record.write_json(self.dir / MANIFEST, self.manifest)
+
+    def note_test_read(self, checkpoint: int) -> None:
+        """Write down that a checkpoint is about to be scored on test. Scoring the same one again is no new reading."""
+        if checkpoint not in self.manifest["tested"]:
+            self.manifest["tested"].append(checkpoint)
+            record.write_json(self.dir / MANIFEST, self.manifest)
+
+    @property
+    def test_reads(self) -> int:
+        """How many different checkpoints of this run were scored on test; more than one is a fault."""
+        return len(self.manifest["tested"])
+
+    def check_space(self, needed: int) -> None:
+        """Refuse early when the disk cannot hold what the run will write.
+
+        Args:
+            needed: Bytes.
+        """
+        free = shutil.disk_usage(self.dir).free
+        if free < needed:
+            raise InputError(
+                f"{self.dir}: the run needs about {needed / 1e6:.0f} MB on this disk, {free / 1e6:.0f} MB are free; "
+                "free some, or set run.root to a folder on another disk"
+            )
+
+    def finish(
+        self, content: dict[str, Any], report: Callable[[dict[str, Any]], None] = lambda record: None
+    ) -> dict[str, Any]:
+        """Write record.json, once and atomically, and return it.
+
+        Args:
+            content: The task's own part: data, scores, comparisons, selection, device, seed; `cost` is completed here.
+            report: Writes what people look at from the whole record; called before the record closes the run.
+        """
+        cost = {"seconds": dict(self.manifest["seconds"]), "attempts": self.manifest["attempts"], **content.pop("cost", {})}
+        whole = {
+            "schema": record.SCHEMA,
+            "task": self.task,
+            "experiment": self.name,
+            "command": self.manifest["command"],
+            "status": "finished",
+            "started": self.manifest["started"],
+            "finished": _now(),
+            "git": self.manifest["git"],
+            "versions": self.manifest["versions"],
+            **content,
+            "cost": cost,
+        }
+        report(whole)
+        record.write_json(self.dir / record.FILE, whole)
+        return whole
+
+
+def fingerprint_of(experiment: Any) -> str:
+    """Return the sha256 of the settings that decide the result; where it is written, and `resume`, do not."""
+    run: RunConfig = experiment.run
+    neutral: dict[str, Any] = {"run": replace(run, root="", dir=None, report_to=[], keep_checkpoints=1)}
+    if hasattr(experiment, "resume"):
+        neutral["resume"] = "never"
+    # The repr of nested dataclasses names every class and every value: two losses with equal fields still differ.
+    return hashlib.sha256(repr(replace(experiment, **neutral)).encode()).hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the libraries that numbers depend on."""
+    found = {"python": platform.python_version()}
+    for library in LIBRARIES:
+        try:
+            found[library] = metadata.version(library)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def git() -> dict[str, Any] | None:
+    """Return commit and dirtiness of the source checkout, or None for an installed package."""
+    source = Path(__file__).resolve().parents[1]
+    if not (source / ".git").exists():
+        return None
+
+    def call(*words: str) -> str:
+        return subprocess.run(("git", "-C", str(source), *words), capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return {"commit": call("rev-parse", "HEAD"), "dirty": bool(call("status", "--porcelain"))}
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def _manifest(directory: Path, task: str, name: str, fingerprint: str) -> dict[str, Any]:
+    path = directory / MANIFEST
+    current = versions()
+    if not path.exists():
+        return {
+            "task": task,
+            "experiment": name,
+            "fingerprint": fingerprint,
+            "command": command(),
+            "started": _now(),
+            "attempts": 1,
+            "git": git(),
+            "versions": current,
+            "seconds": {},
+            "pins": {},
+            "tested": [],
+        }
+    manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if (directory / record.FILE).exists():
+        return manifest
+    changed = [key for key in current if manifest["versions"].get(key) != current[key]]
+    if changed:
+        say(f"warning: resumed with other versions than it began with ({', '.join(changed)}): results may differ slightly")
+    manifest["attempts"] += 1
+    return manifest
+
+
+def _find(base: Path, fingerprint: str) -> Path | None:
+    """Return the newest unfinished run with this fingerprint, else the newest finished one, else None."""
+    candidates = []
+    for path in base.glob(f"*/{MANIFEST}"):
+        try:
+            manifest = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, json.JSONDecodeError):
+            continue
+        if manifest.get("fingerprint") == fingerprint:
+            unfinished = not (path.parent / record.FILE).exists()
+            candidates.append((unfinished, manifest["started"], path.parent))
+    return max(candidates)[2] if candidates else None
+
+
+def _check_given(directory: Path, fingerprint: str, resume: str) -> None:
+    """Check that an explicitly named folder is free, or holds the run that is to be resumed."""
+    path = directory / MANIFEST
+    if not path.exists():
+        if directory.is_dir() and any(entry.name != "run.lock" for entry in directory.iterdir()):
+            raise InputError(f"run.dir={directory} is not empty and holds no run; choose a new folder")
+        return
+    if _is_held(directory):
+        raise InputError(_in_use(directory))
+    if resume != "auto":
+        state = "a finished" if (directory / record.FILE).exists() else "an unfinished"
+        fix = "choose another folder" if state == "a finished" else "add resume=auto to finish it, or choose another folder"
+        raise InputError(f"run.dir={directory} holds {state} run already; {fix}")
+    if json.loads(path.read_text(encoding="utf-8")).get("fingerprint") != fingerprint:
+        raise InputError(
+            f"run.dir={directory} holds a run with other settings (see its config.yaml), which resume=auto cannot finish; "
+            "use the same settings or choose another folder"
+        )
+
+
+def _new_directory(base: Path) -> Path:
+    """Make a folder that no other process has, named by the time."""
+    stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+        for number in range(1, 1000):
+            directory = base / (stamp if number == 1 else f"{stamp}_{number}")
+            try:
+                directory.mkdir()
+            except FileExistsError:
+                continue
+            return directory
+    except OSError as error:
+        raise _cannot_write(base, error) from error
+    raise InputError(f"{base}: 1000 runs were started in this second; set run.dir")
+
+
+def _take(directory: Path) -> FileLock:
+    """Lock the folder against other processes; a killed process gives the lock back by dying."""
+    lock = FileLock(directory / "run.lock")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(_in_use(directory)) from None
+    except OSError as error:
+        raise _cannot_write(directory, error) from error
+    return lock
+
+
+def _is_held(directory: Path) -> bool:
+    lock = FileLock(directory / "run.lock")
+    try:
+        lock.acquire(timeout=0)
+    except (Timeout, OSError):
+        return True
+    lock.release()
+    return False
+
+
+def _in_use(directory: Path) -> str:
+    return f"{directory}: another process is running in this folder; wait for it, or choose another run.dir"
+
+
+def _cannot_write(directory: Path, error: OSError) -> InputError:
+    reason = error.strerror or str(error)
+    return InputError(f"{directory}: cannot write there ({reason}); set run.root or run.dir to a folder that can be written")
+
+
+
+def cpu_name() -> str:
+    """Return the processor's name as the system gives it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def threads() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,134 @@
+"""Every YAML file that ships composes, and says what it is for."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from benchmarks.config import LeaderboardConfig, ScoreConfig
+from embed.config import LOSSES, EmbedExperiment
+from finewise.config import AuditRunConfig
+from finewise.settings.edge import check, register
+from finewise.settings.help import page, summary
+from finewise.settings.library import CONF, Library
+from finewise.settings.schema import Schema
+
+SCHEMAS = {
+    "embed": Schema(EmbedExperiment, {"loss": LOSSES}),
+    "score": Schema(ScoreConfig, {}),
+    "leaderboard": Schema(LeaderboardConfig, {}),
+    "audit": Schema(AuditRunConfig, {}),
+}
+NEEDED = {
+    "embed": ["data.train=x"],
+    "score": ["benchmark.path=x"],
+    "leaderboard": [],
+    "audit": ["data.train=x"],
+}
+EXPERIMENTS = sorted(path.stem for path in CONF.glob("exp/*.yaml"))
+
+for name, schema in SCHEMAS.items():
+    register(name, schema)
+
+
+def choices(group: str) -> list[str]:
+    return sorted(path.stem for path in CONF.glob(f"{group}/*.yaml"))
+
+
+def mistakes(name: str, *argv: str) -> list[str]:
+    return check(name, SCHEMAS[name], list(argv)).mistakes
+
+
+def test_every_primary_file_has_its_schema_here() -> None:
+    assert {path.stem for path in CONF.glob("*.yaml")} == set(SCHEMAS)
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_primary_file_composes(name: str) -> None:
+    checked = check(name, SCHEMAS[name], NEEDED[name])
+    assert checked.mistakes == []
+    assert type(checked.build()) is SCHEMAS[name].root
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_primary_file_is_in_the_order_that_lets_experiments_win(name: str) -> None:
+    defaults = yaml.safe_load((CONF / f"{name}.yaml").read_text())["defaults"]
+    assert defaults[0] == f"{name}_schema"
+    assert defaults[-1] == "_self_"
+    groups = [key for item in defaults if isinstance(item, dict) for key in item]
+    assert "exp" not in groups
+    assert not [key for key in groups if key.startswith("override")]
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_experiment_builds(experiment: str) -> None:
+    name = experiment.partition("-")[0]
+    checked = check(name, SCHEMAS[name], [f"+exp={experiment}"])
+    assert checked.mistakes == []
+    built = checked.build()
+    assert type(built) is SCHEMAS[name].root
+    assert built.name == experiment
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_experiment_says_what_it_is_how_to_run_it_and_what_to_expect(experiment: str) -> None:
+    lines = (CONF / "exp" / f"{experiment}.yaml").read_text().splitlines()
+    assert lines[0] == "# @package _global_"
+    assert summary(Library(), f"exp/{experiment}")
+    header = "\n".join(lines)
+    assert re.search(rf"^# Command: python -m \S+ \+exp={experiment}\b", header, re.MULTILINE)
+    assert re.search(r"^# Expected: \S", header, re.MULTILINE)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_experiment_leaves_the_choice_of_the_loss_open(experiment: str) -> None:
+    """A setting of one loss in an experiment would forbid all others on the command line."""
+    name = experiment.partition("-")[0]
+    if "loss" not in SCHEMAS[name].groups:
+        pytest.skip("has no losses")
+    for loss in LOSSES:
+        found = mistakes(name, f"+exp={experiment}", f"loss={loss}")
+        assert [text for text in found if "is a setting of" in text] == []
+
+
+@pytest.mark.parametrize("name", ["embed", "audit"])
+@pytest.mark.parametrize("data", choices("data"))
+def test_data(name: str, data: str) -> None:
+    assert mistakes(name, f"data={data}", *([] if data != "files" else ["data.train=x"])) == []
+
+
+@pytest.mark.parametrize("name", ["embed", "score", "audit"])
+@pytest.mark.parametrize("model", choices("model"))
+def test_model(name: str, model: str) -> None:
+    assert mistakes(name, f"model={model}", *NEEDED[name]) == []
+
+
+@pytest.mark.parametrize("optim", choices("optim"))
+def test_optim(optim: str) -> None:
+    assert mistakes("embed", f"optim={optim}", "data.train=x") == []
+
+
+@pytest.mark.parametrize("benchmark", choices("benchmark"))
+def test_benchmark(benchmark: str) -> None:
+    needed = [] if benchmark != "files" else ["benchmark.path=x"]
+    assert mistakes("score", f"benchmark={benchmark}", *needed) == []
+    needed = [] if benchmark != "files" else ["benchmarks.own.path=x"]
+    assert mistakes("embed", f"+benchmark@benchmarks.own={benchmark}", "data.train=x", *needed) == []
+
+
+@pytest.mark.parametrize("sweep", choices("sweep"))
+def test_sweep(sweep: str) -> None:
+    assert mistakes("embed", f"+sweep={sweep}", "data.train=x") == []
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_help_page(name: str) -> None:
+    text = page(name, SCHEMAS[name], "", f"python -m {name}", Library())
+    assert [item.key for item in SCHEMAS[name].walk({}) if item.key not in text] == []
+    assert max(map(len, text.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("file", sorted(str(path.relative_to(CONF)) for path in CONF.rglob("*.yaml")))
+def test_file_says_what_it_is_for(file: str) -> None:
+    assert summary(Library(), str(Path(file).with_suffix("")))

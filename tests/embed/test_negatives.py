@@ -1,0 +1,107 @@
+"""Known positives never meet as negatives."""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+from datasets import Dataset
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from embed.negatives import KnownPositives, NoKnownPositives
+
+ids = st.integers(0, 12)
+
+
+def known_of(rows: list[tuple[int, int, int]]) -> KnownPositives:
+    table = np.array(rows, dtype=np.int64)
+    return KnownPositives.from_ids(table[:, 0], table[:, 1:])
+
+
+def conflicts(rows: list[tuple[int, int, int]], batch: list[int]) -> list[tuple[int, int]]:
+    """Pairs of rows of which one's document is a known positive of the other's anchor, found the slow way."""
+    positives: dict[int, set[int]] = {}
+    for anchor, positive, _ in rows:
+        positives.setdefault(anchor, set()).add(positive)
+    return [
+        (one, other)
+        for one in batch
+        for other in batch
+        if one != other and positives[rows[one][0]] & set(rows[other][1:])
+    ]
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(ids, ids, st.integers(13, 30)), min_size=1, max_size=80),
+    st.integers(1, 8),
+    st.sampled_from([1, 2, 4]),
+    st.booleans(),
+    st.integers(0, 3),
+)
+def test_no_gathered_batch_holds_a_known_positive(
+    rows: list[tuple[int, int, int]], size: int, world: int, drop_last: bool, epoch: int
+) -> None:
+    sampler = NoKnownPositives(known_of(rows), size, drop_last=drop_last, seed=7, world=world)
+    sampler.set_epoch(epoch)
+    batches = list(sampler)
+    assert len(batches) <= len(sampler)
+    assert len(batches) % world == 0
+    for start in range(0, len(batches), world):
+        gathered = batches[start : start + world]
+        assert len({len(batch) for batch in gathered}) == 1
+        assert conflicts(rows, [row for batch in gathered for row in batch]) == []
+    seen = Counter(row for batch in batches for row in batch)
+    assert set(seen.values()) <= {1}
+    assert sampler.left_out == len(rows) - len(seen)
+
+
+def test_without_shared_texts_every_row_comes_once_per_epoch_in_a_new_order() -> None:
+    rows = [(index, 100 + index, 300 + index) for index in range(50)]
+    sampler = NoKnownPositives(known_of(rows), 8, drop_last=False, seed=1)
+    first = list(sampler)
+    assert len(first) == len(sampler) == 7
+    assert sorted(row for batch in first for row in batch) == list(range(50))
+    assert list(sampler) == first
+    sampler.set_epoch(1)
+    assert list(sampler) != first
+
+
+def test_a_hard_negative_that_is_another_anchors_positive_is_kept_apart() -> None:
+    rows = [(0, 10, 11), (1, 11, 12), (2, 13, 14), (3, 15, 16)]
+    for batch in NoKnownPositives(known_of(rows), 2, drop_last=False, seed=0):
+        assert not {0, 1} <= set(batch)
+
+
+def test_what_cannot_be_placed_is_counted_and_said(caplog: pytest.LogCaptureFixture) -> None:
+    rows = [(0, index, 100 + index) for index in range(20)]
+    sampler = NoKnownPositives(known_of(rows), 5, drop_last=False, seed=0)
+    assert [len(batch) for batch in sampler] == [1, 1, 1, 1]
+    assert sampler.left_out == 16
+    assert "16 of 20 rows" in caplog.text
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(ids, ids, ids), min_size=2, max_size=30), st.data())
+def test_the_mask_marks_known_positives_and_never_the_own_one(rows: list[tuple[int, int, int]], data: Any) -> None:
+    batch = data.draw(st.lists(st.sampled_from(range(len(rows))), min_size=1, max_size=10, unique=True))
+    mask = known_of(rows).mask(batch)
+    positives: dict[int, set[int]] = {}
+    for anchor, positive, _ in rows:
+        positives.setdefault(anchor, set()).add(positive)
+    candidates = [rows[row][1] for row in batch] + [rows[row][2] for row in batch]
+    for place, row in enumerate(batch):
+        for column, document in enumerate(candidates):
+            assert mask[place, column] == (column != place and document in positives[rows[row][0]])
+
+
+def test_texts_are_compared_across_columns() -> None:
+    rows = Dataset.from_dict(
+        {"anchor": ["a", "b", "a"], "positive": ["x", "y", "z"], "negative": ["y", "n", "n"], "group": ["1", "2", "3"]}
+    )
+    known = KnownPositives.of(rows)
+    assert known.anchors[0] == known.anchors[2] != known.anchors[1]
+    assert known.documents[0, 1] == known.documents[1, 0]
+    assert known.documents.shape == (3, 2)
+    assert len(known.of_anchor(int(known.anchors[0]))) == 2
