@@ -11,7 +11,9 @@ class BenchmarkConfig:
     """A retrieval benchmark: a BEIR folder (or one of its files from elsewhere) and a split."""
 
     name: str = setting("files", "what records and tables call it")
-    path: str = setting(MISSING, "BEIR folder with queries, corpus and qrels: a path, package:MODULE/PATH or built-in name")
+    path: str = setting(
+        MISSING, "BEIR folder with queries, corpus and qrels: a path, package:MODULE/PATH or built-in name"
+    )
     corpus: str | None = setting(None, "file or folder that holds the corpus, if it is not in path")
     split: str = setting("test", "which qrels: qrels/SPLIT.tsv")
 
@@ -45,7 +47,9 @@ class ScoreConfig:
     """`python -m benchmarks.score`: score a model or BM25 without training."""
 
     model: ModelConfig = setting(ModelConfig, "the model; model.name=bm25 scores BM25")
-    benchmark: BenchmarkConfig = setting(BenchmarkConfig, "the benchmark: benchmark=debian, debtags, or files with benchmark.path=...")
+    benchmark: BenchmarkConfig = setting(
+        BenchmarkConfig, "the benchmark: benchmark=debian, debtags, or files with benchmark.path=..."
+    )
     scoring: ScoringConfig = setting(ScoringConfig, "how results are computed")
     run: RunConfig = setting(RunConfig, "where the record is kept, and what it runs on")
     baselines: bool = setting(True, "score BM25 beside the model and compare")
@@ -57,7 +61,7 @@ class LeaderboardConfig:
     """`python -m benchmarks.leaderboard`: all records under a folder, best first."""
 
     path: str = setting("runs", "folder whose record.json files are read, however deep")
-    benchmark: str | None = setting(None, "only this benchmark (null: each its own table)")
+    only: str | None = setting(None, "only this benchmark, by its name in the records (null: each its own table)")
     split: str = setting("test", "which split's scores")
     metric: str = setting("ndcg@10", "what the rows are ranked by")
     format: str = setting("terminal", "how it is printed", ("terminal", "markdown", "json"))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.config import ScoringConfig
 from benchmarks.topk import Ranking, TopK
 from finewise.console import Advance, progress
 from finewise.data.retrieval import RetrievalSet
@@ -61,6 +62,29 @@ class EncoderSearcher:
         self.query_prompt = query_prompt
         self.document_prompt = document_prompt
         self.truncate_dim = truncate_dim
+
+    @classmethod
+    def of(cls, name: str, model: Any, scoring: ScoringConfig, precision: str) -> EncoderSearcher:
+        """Make a searcher from the settings.
+
+        Args:
+            name: See above.
+            model: See above; its own prompts are used.
+            scoring: Batch and chunk sizes.
+            precision: `run.precision`.
+        """
+        import torch
+
+        from finewise.device import use_bf16
+
+        bf16 = use_bf16(precision, str(model.device))
+        return cls(
+            name,
+            model,
+            batch_size=scoring.batch_size,
+            corpus_chunk=scoring.corpus_chunk,
+            autocast=torch.bfloat16 if bf16 else None,
+        )
 
     def search(self, task: RetrievalSet, depth: int) -> Ranking:
         """Return the `depth` documents of highest cosine similarity for every query."""

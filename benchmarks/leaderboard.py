@@ -120,7 +120,7 @@ def rank(items: Sequence[dict[str, Any]], config: LeaderboardConfig) -> list[Boa
     if items:
         with duckdb.connect() as database:
             database.register("entries", pa.Table.from_pylist(list(items)))
-            asked = {"split": config.split, "metric": config.metric, "benchmark": config.benchmark}
+            asked = {"split": config.split, "metric": config.metric, "benchmark": config.only}
             found = database.execute(_QUERY, asked)
             names = [column[0] for column in found.description or ()]
             rows = [dict(zip(names, values, strict=True)) for values in found.fetchall()]
@@ -132,7 +132,7 @@ def rank(items: Sequence[dict[str, Any]], config: LeaderboardConfig) -> list[Boa
     if not boards:
         known = sorted({(item["benchmark"], item["split"], item["metric"]) for item in items})
         there = ", ".join(f"{benchmark} {split} {metric}" for benchmark, split, metric in known) or "none"
-        asked_for = " ".join(filter(None, [config.benchmark, config.split, config.metric]))
+        asked_for = " ".join(filter(None, [config.only, config.split, config.metric]))
         raise InputError(f"path={config.path}: no score of {asked_for}; the records hold: {there}")
     results: dict[str, list[Result]] = {}
     for board in boards:
@@ -187,8 +187,7 @@ def _against_best(row: Row, best: Row) -> str:
 
 
 def _header(board: Board) -> list[str]:
-    score = f"{label(board.metric)} [95% interval]"
-    return ["system", "experiment", score, "against the best", "queries", "runs", "finished"]
+    return ["system", "experiment", label(board.metric), "against the best", "runs", "finished"]
 
 
 def _cells(board: Board) -> Iterable[list[str]]:
@@ -198,14 +197,13 @@ def _cells(board: Board) -> Iterable[list[str]]:
             row.experiment,
             f"{number(row.value)} {bracket(row.low, row.high)}",
             _against_best(row, board.rows[0]),
-            str(row.n),
             str(row.runs),
-            row.date[:16].replace("T", " "),
+            row.date[:10],
         ]
 
 
 def _title(board: Board) -> str:
-    return f"{board.benchmark} ({board.split}), data {board.data_revision[:12]}"
+    return f"{board.benchmark} ({board.split}), {board.rows[0].n} queries, data {board.data_revision[:12]}"
 
 
 def terminal(boards: Sequence[Board]) -> Group:
@@ -213,10 +211,10 @@ def terminal(boards: Sequence[Board]) -> Group:
     tables = []
     for board in boards:
         table = Table(title=escape(_title(board)), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-        for index, name in enumerate(_header(board)):
-            table.add_column(escape(name), justify="right" if index in (4, 5) else "left")
+        for name in _header(board):
+            table.add_column(escape(name), justify="right" if name == "runs" else "left", overflow="fold")
         for cells in _cells(board):
-            table.add_row(*map(escape, cells))
+            table.add_row(*(escape(cell) for cell in cells))
         tables.append(table)
     return Group(*tables)
 

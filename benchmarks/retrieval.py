@@ -21,6 +21,7 @@ __all__ = [
     "Ranking",
     "Result",
     "Searcher",
+    "evaluate_dims",
     "evaluate_retrieval",
     "grade",
     "judged",
@@ -82,6 +83,33 @@ def evaluate_retrieval(task: RetrievalSet, searcher: Searcher, metrics: Sequence
     part = judged(task)
     result = grade(searcher.search(part, depth), part, metrics, system=searcher.name)
     return replace(result, unjudged=len(task.query_ids) - len(part.query_ids))
+
+
+def evaluate_dims(
+    task: RetrievalSet, searcher: EncoderSearcher, metrics: Sequence[str], depth: int, dims: Sequence[int]
+) -> list[Result]:
+    """Do the same for several numbers of leading dimensions, encoding every text once.
+
+    Args:
+        task: The benchmark.
+        searcher: The model.
+        metrics: What is computed.
+        depth: Documents retrieved per query.
+        dims: The first is the full dimension and keeps the system's name; the others are called NAME@DIM.
+
+    Raises:
+        InputError: As evaluate_retrieval.
+    """
+    check_depth(metrics, depth)
+    check(task)
+    part = judged(task)
+    unjudged = len(task.query_ids) - len(part.query_ids)
+    names = [searcher.name, *(f"{searcher.name}@{dim}" for dim in dims[1:])]
+    rankings = searcher.search_dims(part, depth, dims)
+    return [
+        replace(grade(rankings[dim], part, metrics, system=name), unjudged=unjudged)
+        for dim, name in zip(dims, names, strict=True)
+    ]
 
 
 def grade(ranking: Ranking, task: RetrievalSet, metrics: Sequence[str], *, system: str) -> Result:

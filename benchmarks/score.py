@@ -16,11 +16,8 @@ from benchmarks.retrieval import (
 from benchmarks.significance import compare, scores
 from benchmarks.table import score_table, verdicts
 from finewise import record
-from finewise.config import ModelConfig
 from finewise.console import out, say
 from finewise.data.retrieval import RetrievalSet
-from finewise.errors import InputError
-from finewise.references import model_reference
 from finewise.run import Run, cpu_name, threads
 from finewise.settings import entry
 
@@ -29,8 +26,8 @@ from finewise.settings import entry
 def main(config: ScoreConfig) -> float:
     """Score the model, and BM25 beside it; print the table, write the record, return the headline metric."""
     task = read(config)
+    searcher, facts = load(config, task)
     with Run.open("score", config, name=config.benchmark.name) as run:
-        searcher, facts = load(config, task)
         searchers = [searcher] if searcher.name == BM25.name or not config.baselines else [searcher, BM25()]
         results = []
         for each in searchers:
@@ -83,30 +80,20 @@ def load(config: ScoreConfig, task: RetrievalSet) -> tuple[Searcher, dict[str, A
     """Return the searcher that `model.name` means, and what the record says of its device and of cut texts."""
     if config.model.name == BM25.name:
         return BM25(), {"device": {"type": "cpu", "name": cpu_name(), "threads": threads()}}
-    import torch
-
     from finewise.device import describe, pick_device, use_bf16
+    from finewise.encoder import load_encoder, token_budget
 
     device = pick_device(config.run.device)
-    bf16 = use_bf16(config.run.precision, device)
-    model = _load_model(config.model, device)
+    model = load_encoder(config.model, device, micro_batch_tokens=token_budget("sorted", None, device))
     truncated = {
-        "queries": cut_texts(model, task.queries, config.model.query_prompt or model.prompts.get("query", "")),
-        "documents": cut_texts(model, task.corpus, config.model.document_prompt or model.prompts.get("document", "")),
+        "queries": cut_texts(model, task.queries, model.prompts.get("query") or ""),
+        "documents": cut_texts(model, task.corpus, model.prompts.get("document") or ""),
     }
     for kind, count in truncated.items():
         if count:
             say(f"note: {count} {kind} are longer than the model's {model.max_seq_length} tokens and are cut there")
-    searcher = EncoderSearcher(
-        config.model.name,
-        model,
-        batch_size=config.scoring.batch_size,
-        corpus_chunk=config.scoring.corpus_chunk,
-        autocast=torch.bfloat16 if bf16 else None,
-        query_prompt=config.model.query_prompt,
-        document_prompt=config.model.document_prompt,
-    )
-    return searcher, {"device": describe(device, bf16), "truncated": truncated}
+    searcher = EncoderSearcher.of(config.model.name, model, config.scoring, config.run.precision)
+    return searcher, {"device": describe(device, use_bf16(config.run.precision, device)), "truncated": truncated}
 
 
 def cut_texts(model: Any, texts: Sequence[str], prompt: str = "") -> int:
@@ -121,27 +108,6 @@ def cut_texts(model: Any, texts: Sequence[str], prompt: str = "") -> int:
         tokens = model.tokenizer(long[start : start + 1024], truncation=False, verbose=False)["input_ids"]
         cut += sum(len(row) > limit for row in tokens)
     return cut
-
-
-def _load_model(config: ModelConfig, device: str) -> Any:
-    import torch
-    from sentence_transformers import SentenceTransformer
-
-    reference = model_reference(config.name)
-    try:
-        model = SentenceTransformer(
-            str(reference),
-            device=device,
-            revision=config.revision,
-            trust_remote_code=config.trust_remote_code,
-            model_kwargs={"dtype": torch.float32},
-        )
-    except Exception as error:
-        lines = str(error).splitlines() or [type(error).__name__]
-        raise InputError(f"model.name={config.name}: cannot load it: {lines[0]}") from error
-    if config.max_seq_length is not None:
-        model.max_seq_length = config.max_seq_length
-    return model
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from benchmarks.config import BenchmarkConfig, ScoringConfig
-from benchmarks.metrics.ranking import check_metric
+from benchmarks.metrics.ranking import check_depth, check_metric
 from finewise.config import ExperimentConfig, at_least, positive, setting
 
 
@@ -49,6 +49,7 @@ class CoSENT(LossConfig):
         positive("loss.temperature", self.temperature)
 
     def needs(self) -> tuple[str, ...]:
+        """Columns that the loss cannot do without."""
         return ("anchor", "positive", "score")
 
 
@@ -63,6 +64,7 @@ class Triplet(LossConfig):
         positive("loss.margin", self.margin)
 
     def needs(self) -> tuple[str, ...]:
+        """Columns that the loss cannot do without."""
         return ("anchor", "positive", "negative")
 
 
@@ -111,6 +113,9 @@ class EmbedExperiment(ExperimentConfig):
     def __post_init__(self) -> None:
         ExperimentConfig.__post_init__(self)
         check_metric(self.selection.metric)
+        check_depth([self.selection.metric], self.scoring.depth)
+        if self.model.name == "bm25":
+            raise ValueError("model.name=bm25 cannot be trained; it is scored beside every model anyway")
         in_batch = isinstance(self.loss, MultipleNegativesRanking)
         if self.optim.gradient_accumulation_steps > 1 and not isinstance(self.loss, Triplet):
             raise ValueError(
@@ -124,4 +129,6 @@ class EmbedExperiment(ExperimentConfig):
                 f"got {self.optim.batch_size}"
             )
         if not self.own_test and not self.benchmarks:
-            raise ValueError("own_test=false leaves nothing to score: add a benchmark (+benchmark@benchmarks.debtags=debtags)")
+            raise ValueError(
+                "own_test=false leaves nothing to score: add a benchmark (+benchmark@benchmarks.debtags=debtags)"
+            )

@@ -63,7 +63,7 @@ def load(experiment: EmbedExperiment, run: Run) -> EmbedData:
         read_retrieval(config.path, split=config.split, name=config.name, corpus=config.corpus)
         for config in experiment.benchmarks.values()
     ]
-    data = load_data(experiment.data, experiment.audit, experiment.seed, limit=token_limit(experiment.model), more=benchmarks)
+    data = load_data(experiment.data, experiment.audit, experiment.seed, limit=token_limit(experiment.model))
     assert data.dev is not None
     assert data.test is not None
     err.print(data.report)
@@ -138,5 +138,8 @@ def _positive_only(rows: Dataset, threshold: float, loss: str) -> Dataset:
             "set data.relevant_score, or loss=cosent to learn the scores themselves"
         )
     if len(keep) < len(rows):
-        say(f"note: {len(rows) - len(keep)} of {len(rows)} rows score below data.relevant_score={threshold:g}: not positive pairs, left out")
+        say(
+            f"note: {len(rows) - len(keep)} of {len(rows)} rows score below data.relevant_score={threshold:g}: "
+            "not positive pairs, left out"
+        )
     return rows.select(keep)

@@ -8,11 +8,11 @@ from benchmarks.retrieval import PER_QUERY_FILE, save_per_query
 from benchmarks.table import label, number, score_markdown, score_table, verdicts
 from embed.config import LOSSES, EmbedExperiment
 from embed.data import EmbedData
-from embed.model import Encoder
 from embed.prove import Proof
 from finewise.config import DEV_KEY
-from finewise.console import out, say
+from finewise.console import out
 from finewise.device import describe, peak_memory, use_bf16
+from finewise.encoder import Encoder, dimension
 from finewise.fit import JOURNAL, Outcome
 from finewise.record import Comparison, Score, rows
 from finewise.report import curve, page, preformatted, table
@@ -46,7 +46,7 @@ def write_record(
     device = str(model.device)
     save_per_query(run.dir / PER_QUERY_FILE, proof.results)
     seconds = run.manifest["seconds"]["train"]
-    record = run.finish(
+    return run.finish(
         {
             "device": describe(device, use_bf16(experiment.run.precision, device)),
             "seed": experiment.seed,
@@ -80,7 +80,6 @@ def write_record(
         },
         report=lambda record: _report(record, proof, experiment, run),
     )
-    return record
 
 
 def show(run: Run, record: dict[str, Any]) -> float:
@@ -99,7 +98,9 @@ def show(run: Run, record: dict[str, Any]) -> float:
             "audit, lower optim.learning_rate, or keep the untuned model",
             markup=False,
         )
-    out.print(f"saved: {run.dir / MODEL} (loads with SentenceTransformer), {run.dir / REPORT}, record.json", markup=False)
+    out.print(
+        f"saved: {run.dir / MODEL} (loads with SentenceTransformer), {run.dir / REPORT}, record.json", markup=False
+    )
     return float(selection["best"])
 
 
@@ -108,7 +109,11 @@ def model_card(model: Encoder, data: EmbedData, proof: Proof, experiment: EmbedE
     headline = experiment.scoring.metrics[0]
     loss = next(name for name, kind in LOSSES.items() if type(experiment.loss) is kind)
     optim = experiment.optim
-    dims = f" Trained to be cut to {', '.join(map(str, experiment.matryoshka.dims))} dimensions." if experiment.matryoshka.dims else ""
+    dims = (
+        f" Trained to be cut to {', '.join(map(str, experiment.matryoshka.dims))} dimensions."
+        if experiment.matryoshka.dims
+        else ""
+    )
     base = experiment.model.name
     front = {
         "library_name": "sentence-transformers",
@@ -141,7 +146,7 @@ documents = model.encode_document(["..."])
 scores = model.similarity(queries, documents)
 ```
 
-Embeddings of {model.get_embedding_dimension()} dimensions, compared by cosine. Texts are cut at {model.max_seq_length} tokens.{dims}
+Embeddings of {dimension(model)} dimensions, compared by cosine. Texts are cut at {model.max_seq_length} tokens.{dims}
 
 ## Scores
 
@@ -176,7 +181,10 @@ def _report(record: dict[str, Any], proof: Proof, experiment: EmbedExperiment, r
     sentences = "".join(f'<p class="verdict">{sentence}</p>' for sentence in verdicts(proof.comparisons, headline))
     metric = experiment.selection.metric
     audit = record["data"]["audit"]
-    findings = [{key: item[key] for key in ("severity", "split", "kind", "count", "of", "message")} for item in audit["findings"]]
+    findings = [
+        {key: item[key] for key in ("severity", "split", "kind", "count", "of", "message")}
+        for item in audit["findings"]
+    ]
     sections = [
         ("Verdict", sentences),
         ("Scores", table(record["scores"])),

@@ -17,6 +17,7 @@ from embed.config import (
     Triplet,
 )
 from embed.negatives import KnownPositives
+from finewise.encoder import Encoder, dimension
 from finewise.errors import InputError
 
 DISTANCES = {
@@ -27,7 +28,14 @@ DISTANCES = {
 
 
 def info_nce(
-    anchors: Tensor, documents: Tensor, *, scale: float, symmetric: bool, known: Tensor | None, first: int = 0, count: int
+    anchors: Tensor,
+    documents: Tensor,
+    *,
+    scale: float,
+    symmetric: bool,
+    known: Tensor | None,
+    first: int = 0,
+    count: int,
 ) -> Tensor:
     """InfoNCE per anchor, with known positives taken out of the denominator.
 
@@ -63,10 +71,10 @@ def info_nce(
     return log_z - positive
 
 
-class MaskedMultipleNegativesRankingLoss(losses.MultipleNegativesRankingLoss):  # type: ignore[misc]
+class MaskedMultipleNegativesRankingLoss(losses.MultipleNegativesRankingLoss):
     """The library's multiple negatives ranking loss; row numbers arrive as labels and decide the mask."""
 
-    def __init__(self, model: nn.Module, known: KnownPositives, *, scale: float, symmetric: bool, gather: bool) -> None:
+    def __init__(self, model: Encoder, known: KnownPositives, *, scale: float, symmetric: bool, gather: bool) -> None:
         super().__init__(model, scale=scale, gather_across_devices=gather, **_directions(symmetric))
         self.known = known
         self.symmetric = symmetric
@@ -81,11 +89,11 @@ class MaskedMultipleNegativesRankingLoss(losses.MultipleNegativesRankingLoss):  
         ).mean()
 
 
-class CachedMaskedMultipleNegativesRankingLoss(losses.CachedMultipleNegativesRankingLoss):  # type: ignore[misc]
+class CachedMaskedMultipleNegativesRankingLoss(losses.CachedMultipleNegativesRankingLoss):
     """The same with the library's gradient cache (Gao et al. 2021, arXiv 2101.06983)."""
 
     def __init__(
-        self, model: nn.Module, known: KnownPositives, *, scale: float, symmetric: bool, gather: bool, tokens: int
+        self, model: Encoder, known: KnownPositives, *, scale: float, symmetric: bool, gather: bool, tokens: int
     ) -> None:
         super().__init__(
             model, scale=scale, gather_across_devices=gather, mini_batch_num_tokens=tokens, **_directions(symmetric)
@@ -116,7 +124,7 @@ class CachedMaskedMultipleNegativesRankingLoss(losses.CachedMultipleNegativesRan
             )
             part = part.sum() / count
             if with_backward:
-                part.backward()
+                part.backward()  # type: ignore[no-untyped-call]
                 part = part.detach()
             total = total + part
         return total
@@ -125,7 +133,7 @@ class CachedMaskedMultipleNegativesRankingLoss(losses.CachedMultipleNegativesRan
 def build(
     config: LossConfig,
     matryoshka: MatryoshkaConfig,
-    model: Any,
+    model: Encoder,
     known: KnownPositives,
     *,
     mask: bool,
@@ -155,7 +163,9 @@ def build(
                 model, known, scale=scale, symmetric=config.symmetric, gather=gather, tokens=tokens
             )
         elif mask:
-            loss = MaskedMultipleNegativesRankingLoss(model, known, scale=scale, symmetric=config.symmetric, gather=gather)
+            loss = MaskedMultipleNegativesRankingLoss(
+                model, known, scale=scale, symmetric=config.symmetric, gather=gather
+            )
         elif cached:
             loss = losses.CachedMultipleNegativesRankingLoss(
                 model,
@@ -176,7 +186,7 @@ def build(
         raise AssertionError(f"no loss is built for {type(config).__name__}")
     if not matryoshka.dims:
         return loss
-    full = model.get_embedding_dimension()
+    full = dimension(model)
     too_large = [dim for dim in matryoshka.dims if dim > full]
     if too_large:
         raise InputError(f"matryoshka.dims must be at most {full}, the model's dimension; got {too_large}")

@@ -94,7 +94,7 @@ def _hashes(rows: Any, column: str) -> npt.NDArray[np.uint64]:
     return found
 
 
-class NoKnownPositives(DefaultBatchSampler):  # type: ignore[misc]
+class NoKnownPositives(DefaultBatchSampler):
     """Draws batches in which no row's texts are a known positive of another row's anchor.
 
     Exact and per anchor: rows r and q never share a batch when a document of r (its positive or a hard negative) is a known

@@ -2,17 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import torch
 
 from benchmarks.baselines import BM25
-from benchmarks.retrieval import EncoderSearcher, Result, evaluate_retrieval, grade
+from benchmarks.retrieval import EncoderSearcher, Result, evaluate_dims, evaluate_retrieval
 from benchmarks.significance import compare, scores
 from embed.config import EmbedExperiment
-from embed.model import Encoder, load_encoder
 from finewise.data.retrieval import RetrievalSet
-from finewise.device import use_bf16
+from finewise.encoder import Encoder, dimension, load_encoder
 from finewise.record import Comparison, Score
 from finewise.run import Run
 
@@ -26,22 +22,10 @@ class Proof:
     comparisons: list[Comparison]
 
 
-def searcher(name: str, model: Encoder, experiment: EmbedExperiment) -> EncoderSearcher:
-    """Return the model as a system that can be scored, in the precision of the run."""
-    bf16 = use_bf16(experiment.run.precision, str(model.device))
-    return EncoderSearcher(
-        name,
-        model,
-        batch_size=experiment.scoring.batch_size,
-        corpus_chunk=experiment.scoring.corpus_chunk,
-        autocast=torch.bfloat16 if bf16 else None,
-    )
-
-
 def score_dev(model: Encoder, dev: RetrievalSet, experiment: EmbedExperiment) -> float:
     """Return the mean of the selection metric on dev."""
     metric = experiment.selection.metric
-    result = evaluate_retrieval(dev, searcher("dev", model, experiment), [metric], experiment.scoring.depth)
+    result = evaluate_retrieval(dev, _searcher("dev", model, experiment), [metric], experiment.scoring.depth)
     return result.mean(metric)
 
 
@@ -60,12 +44,13 @@ def prove(
     run.note_test_read(checkpoint)
     untuned = load_encoder(experiment.model, str(model.device), micro_batch_tokens=model.micro_batch_tokens)
     metrics, depth = experiment.scoring.metrics, experiment.scoring.depth
-    dims = sorted({*experiment.matryoshka.dims} - {model.get_embedding_dimension()}, reverse=True)
+    full = dimension(model)
+    dims = [full, *sorted({*experiment.matryoshka.dims} - {full}, reverse=True)]
     results: list[Result] = []
     pairs: list[tuple[Result, Result]] = []
     for task in sets:
-        tuned = _all_dims(searcher("tuned", model, experiment), task, metrics, depth, dims)
-        before = _all_dims(searcher("untuned", untuned, experiment), task, metrics, depth, dims)
+        tuned = evaluate_dims(task, _searcher("tuned", model, experiment), metrics, depth, dims)
+        before = evaluate_dims(task, _searcher("untuned", untuned, experiment), metrics, depth, dims)
         bm25 = evaluate_retrieval(task, BM25(), metrics, depth)
         results += [*tuned, *before, bm25]
         pairs += [*zip(tuned, before, strict=True), (tuned[0], bm25)]
@@ -77,13 +62,5 @@ def prove(
     )
 
 
-def _all_dims(
-    system: EncoderSearcher, task: RetrievalSet, metrics: Sequence[str], depth: int, dims: Sequence[int]
-) -> list[Result]:
-    """Score one system at its full dimension and at each leading part, encoding every text once."""
-    full: Any = system.model.get_embedding_dimension()
-    rankings = system.search_dims(task, depth, [full, *dims])
-    return [
-        grade(ranking, task, metrics, system=system.name if dim == full else f"{system.name}@{dim}")
-        for dim, ranking in rankings.items()
-    ]
+def _searcher(name: str, model: Encoder, experiment: EmbedExperiment) -> EncoderSearcher:
+    return EncoderSearcher.of(name, model, experiment.scoring, experiment.run.precision)

@@ -11,30 +11,31 @@ from transformers import PrinterCallback
 from embed.config import EmbedExperiment
 from embed.data import EmbedData
 from embed.losses import build
-from embed.model import Encoder
 from embed.negatives import KnownPositives, NoKnownPositives
 from embed.prove import score_dev
 from finewise.config import DEV_KEY
+from finewise.encoder import Encoder
 from finewise.fit import Outcome, Seen, callbacks, fit, total_steps, training_arguments
 from finewise.run import Run
 
 
-class DevScore(SentenceEvaluator):  # type: ignore[misc]
+class DevScore(SentenceEvaluator):
     """Scores dev by our own retrieval benchmark, in the form that the trainer calls."""
 
     def __init__(self, metric: str, score: Callable[[Encoder], float]) -> None:
-        super().__init__()
-        self.primary_metric = f"dev_{metric}"
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.key = f"dev_{metric}"
+        self.primary_metric = self.key
         self.score = score
 
     def __call__(
-        self, model: Encoder, output_path: str | None = None, epoch: float = -1, steps: int = -1
+        self, model: Any, output_path: str | None = None, epoch: float = -1, steps: int = -1
     ) -> dict[str, float]:
         """Return the dev score under its key."""
-        return {self.primary_metric: self.score(model)}
+        return {self.key: self.score(model)}
 
 
-class EmbedTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
+class EmbedTrainer(SentenceTransformerTrainer):
     """SentenceTransformerTrainer that draws its batches from our sampler and counts the texts and tokens it reads."""
 
     seen: Seen
@@ -112,4 +113,8 @@ def needed_space(model: Encoder, experiment: EmbedExperiment) -> int:
 
 
 def _world_size() -> int:
-    return torch.distributed.get_world_size() if torch.distributed.is_available() and torch.distributed.is_initialized() else 1
+    return (
+        torch.distributed.get_world_size()
+        if torch.distributed.is_available() and torch.distributed.is_initialized()
+        else 1
+    )

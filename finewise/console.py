@@ -1,7 +1,7 @@
 """What the terminal shows: tables and results on stdout, progress and remarks on stderr."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
@@ -17,7 +17,8 @@ err = Console(stderr=True, highlight=False)
 class Advance(Protocol):
     """Call with the number of items just finished."""
 
-    def __call__(self, count: int = 1) -> None: ...
+    def __call__(self, count: int = 1) -> None:
+        """Advance."""
 
 
 def say(text: str) -> None:
@@ -55,7 +56,7 @@ def progress(description: str, total: int | None) -> Iterator[Advance]:
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
     """Iterate over `items` under a progress bar."""
-    size = total if total is not None else (len(items) if hasattr(items, "__len__") else None)
+    size = total if total is not None else (len(items) if isinstance(items, Sized) else None)
     with progress(description, size) as advance:
         for item in items:
             yield item

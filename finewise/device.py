@@ -14,7 +14,7 @@ def quiet() -> None:
     import datasets
     from transformers.utils import logging
 
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     datasets.disable_progress_bars()
 
 
@@ -36,7 +36,9 @@ def pick_device(name: str) -> str:
     except RuntimeError:
         raise InputError(f"run.device must be auto, cpu, cuda, cuda:N or mps; got '{name}'") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise InputError(f"run.device={name}: torch {torch.__version__} sees {torch.cuda.device_count()} CUDA devices here")
+        raise InputError(
+            f"run.device={name}: torch {torch.__version__} sees {torch.cuda.device_count()} CUDA devices here"
+        )
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise InputError(f"run.device={name}: torch sees no MPS device here")
     if device.type not in ("cpu", "cuda", "mps"):

@@ -182,7 +182,9 @@ def is_whole(checkpoint: Path) -> bool:
         sizes: dict[str, int] = json.loads((checkpoint / MARKER).read_text(encoding="utf-8"))["files"]
     except (OSError, json.JSONDecodeError, KeyError):
         return False
-    return all((checkpoint / name).is_file() and (checkpoint / name).stat().st_size == size for name, size in sizes.items())
+    return all(
+        (checkpoint / name).is_file() and (checkpoint / name).stat().st_size == size for name, size in sizes.items()
+    )
 
 
 def _step_of(checkpoint: Path) -> int:
@@ -210,7 +212,7 @@ def _exhausted(state: TrainerState, key: str, patience: int | None) -> bool:
     return len(scores) - 1 - scores.index(max(scores)) >= patience
 
 
-class EvaluateAtTheEnd(TrainerCallback):  # type: ignore[misc]
+class EvaluateAtTheEnd(TrainerCallback):
     """Scores and saves the last step too, stops on exhausted patience, and stops on a loss that is no number."""
 
     def __init__(self, key: str, patience: int | None) -> None:
@@ -225,7 +227,9 @@ class EvaluateAtTheEnd(TrainerCallback):  # type: ignore[misc]
             control.should_log = control.should_evaluate = control.should_save = True
         return control
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> TrainerControl:
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
         """Stop early. Decided at the save that follows an evaluation, so that the checkpoint is there."""
         if _exhausted(state, self.key, self.patience):
             say(f"stop: dev has not improved for {self.patience} evaluations")
@@ -243,7 +247,7 @@ class EvaluateAtTheEnd(TrainerCallback):  # type: ignore[misc]
             )
 
 
-class Checkpoints(TrainerCallback):  # type: ignore[misc]
+class Checkpoints(TrainerCallback):
     """Marks a checkpoint as whole once every file is on the disk, and keeps the best one and the newest few."""
 
     def __init__(self, seen: Seen, keep: int) -> None:
@@ -279,14 +283,16 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]
                 shutil.rmtree(path)
 
 
-class Journal(TrainerCallback):  # type: ignore[misc]
+class Journal(TrainerCallback):
     """Writes the curve to train.jsonl: one line per log or evaluation."""
 
     def __init__(self, path: Path, seen: Seen) -> None:
         self.path = path
         self.seen = seen
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         """Begin with what the checkpoint knows: lines after it, from a killed attempt, go."""
         if state.is_world_process_zero:
             part = self.path.with_name(self.path.name + ".part")
@@ -302,7 +308,7 @@ class Journal(TrainerCallback):  # type: ignore[misc]
                 file.write(json.dumps(state.log_history[-1]) + "\n")
 
 
-class LiveProgress(TrainerCallback):  # type: ignore[misc]
+class LiveProgress(TrainerCallback):
     """Shows step, loss, learning rate, texts/s, tokens/s, time left and the last dev score; plain lines without a terminal."""
 
     def __init__(self, seen: Seen, key: str) -> None:
@@ -316,7 +322,9 @@ class LiveProgress(TrainerCallback):  # type: ignore[misc]
         self.paused = 0.0
         self.paused_at: float | None = None
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         """Open the bar."""
         self.begun = (time.perf_counter(), self.seen.texts, self.seen.tokens, state.global_step)
         self.paused = 0.0
@@ -337,7 +345,9 @@ class LiveProgress(TrainerCallback):  # type: ignore[misc]
         """Return the numbers beside the bar."""
         seconds = max(1e-9, time.perf_counter() - self.begun[0] - self.paused)
         texts, tokens = (self.seen.texts - self.begun[1]) / seconds, (self.seen.tokens - self.begun[2]) / seconds
-        return f"loss {self.loss:.3f}  lr {self.rate:.1e}  {texts:.0f} texts/s  {tokens:.0f} tokens/s  dev {self.dev:.4f}"
+        return (
+            f"loss {self.loss:.3f}  lr {self.rate:.1e}  {texts:.0f} texts/s  {tokens:.0f} tokens/s  dev {self.dev:.4f}"
+        )
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Move the bar."""
@@ -367,7 +377,9 @@ class LiveProgress(TrainerCallback):  # type: ignore[misc]
             left = (time.perf_counter() - self.begun[0]) / max(1, here) * (state.max_steps - state.global_step)
             say(f"step {state.global_step}/{state.max_steps}  {self.facts()}  {left:.0f} s left")
 
-    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         """Close the bar and leave its last numbers on the screen."""
         if self.bar is not None:
             self.bar.stop()

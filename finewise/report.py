@@ -57,7 +57,9 @@ def curve(journal: Path, key: str, label: str) -> str:
     """Return an SVG of the training loss and of the dev score over the steps, read from train.jsonl."""
     from matplotlib.figure import Figure
 
-    entries = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()] if journal.exists() else []
+    entries = (
+        [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()] if journal.exists() else []
+    )
     losses = [(entry["step"], entry["loss"]) for entry in entries if "loss" in entry]
     scores = [(entry["step"], entry[key]) for entry in entries if key in entry]
     figure = Figure(figsize=(8, 3), layout="constrained")

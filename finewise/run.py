@@ -30,7 +30,17 @@ from finewise.errors import InputError
 from finewise.settings import command, to_yaml
 
 MANIFEST = "run.json"
-LIBRARIES = ("finewise", "torch", "transformers", "sentence-transformers", "datasets", "accelerate", "faiss-cpu", "bm25s", "numpy")
+LIBRARIES = (
+    "finewise",
+    "torch",
+    "transformers",
+    "sentence-transformers",
+    "datasets",
+    "accelerate",
+    "faiss-cpu",
+    "bm25s",
+    "numpy",
+)
 
 log = logging.getLogger("finewise")
 
@@ -68,7 +78,7 @@ class Run:
             InputError: The folder cannot be written, is in use by another process, or holds a run already.
         """
         settings: RunConfig = experiment.run
-        name = name or getattr(experiment, "name", "default")
+        name = name or str(getattr(experiment, "name", "default"))
         fingerprint = fingerprint_of(experiment)
         base = Path(settings.root) / task / name
         if settings.dir is not None:
@@ -79,7 +89,8 @@ class Run:
             if resume == "auto" and found is not None:
                 directory = found
             else:
-                if found is not None and not (found / record.FILE).exists() and not _is_held(found):
+                unfinished = found is not None and not (found / record.FILE).exists() and not _is_held(found)
+                if unfinished and hasattr(experiment, "resume"):
                     say(f"note: an unfinished run of these settings is in {found}; resume=auto would finish it")
                 directory = _new_directory(base)
         lock = _take(directory)
@@ -181,7 +192,11 @@ class Run:
             content: The task's own part: data, scores, comparisons, selection, device, seed; `cost` is completed here.
             report: Writes what people look at from the whole record; called before the record closes the run.
         """
-        cost = {"seconds": dict(self.manifest["seconds"]), "attempts": self.manifest["attempts"], **content.pop("cost", {})}
+        cost = {
+            "seconds": dict(self.manifest["seconds"]),
+            "attempts": self.manifest["attempts"],
+            **content.pop("cost", {}),
+        }
         whole = {
             "schema": record.SCHEMA,
             "task": self.task,
@@ -228,7 +243,9 @@ def git() -> dict[str, Any] | None:
         return None
 
     def call(*words: str) -> str:
-        return subprocess.run(("git", "-C", str(source), *words), capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            ("git", "-C", str(source), *words), capture_output=True, text=True, check=True
+        ).stdout.strip()
 
     try:
         return {"commit": call("rev-parse", "HEAD"), "dirty": bool(call("status", "--porcelain"))}
@@ -262,7 +279,9 @@ def _manifest(directory: Path, task: str, name: str, fingerprint: str) -> dict[s
         return manifest
     changed = [key for key in current if manifest["versions"].get(key) != current[key]]
     if changed:
-        say(f"warning: resumed with other versions than it began with ({', '.join(changed)}): results may differ slightly")
+        say(
+            f"warning: resumed with other versions than it began with ({', '.join(changed)}): results may differ slightly"
+        )
     manifest["attempts"] += 1
     return manifest
 
@@ -292,7 +311,11 @@ def _check_given(directory: Path, fingerprint: str, resume: str) -> None:
         raise InputError(_in_use(directory))
     if resume != "auto":
         state = "a finished" if (directory / record.FILE).exists() else "an unfinished"
-        fix = "choose another folder" if state == "a finished" else "add resume=auto to finish it, or choose another folder"
+        fix = (
+            "choose another folder"
+            if state == "a finished"
+            else "add resume=auto to finish it, or choose another folder"
+        )
         raise InputError(f"run.dir={directory} holds {state} run already; {fix}")
     if json.loads(path.read_text(encoding="utf-8")).get("fingerprint") != fingerprint:
         raise InputError(
@@ -347,8 +370,9 @@ def _in_use(directory: Path) -> str:
 
 def _cannot_write(directory: Path, error: OSError) -> InputError:
     reason = error.strerror or str(error)
-    return InputError(f"{directory}: cannot write there ({reason}); set run.root or run.dir to a folder that can be written")
-
+    return InputError(
+        f"{directory}: cannot write there ({reason}); set run.root or run.dir to a folder that can be written"
+    )
 
 
 def cpu_name() -> str:

@@ -1,6 +1,7 @@
 """How fast pairs are read, split and audited, tokens and near duplicates included: `python -m benchmarks.speed.audit`.
 
-The rows are recombined sentences of the data set `debian`, so their lengths and words are real. Options: a number of rows.
+The rows are recombined sentences of the data set `debian`, so their lengths and words are real. A number of rows can
+be given.
 """
 
 import resource

@@ -11,11 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from finewise.console import progress
-from finewise.data.formats import EXTENSIONS, Batch, DelimitedSource, Source, open_source
+from finewise.data.formats import EXTENSIONS, open_source
 from finewise.data.keys import ColumnDigest, combine
 from finewise.data.pairs import Pairs, Reader, store_pairs
+from finewise.data.records import DelimitedSource
 from finewise.data.retrieval import RetrievalSet
 from finewise.data.store import entry, file_sha256
+from finewise.data.table import Batch, Source
 from finewise.errors import InputError
 from finewise.names import unknown
 
@@ -153,7 +155,8 @@ def read_qrels(folder: Path, split: str, name: str) -> Iterator[Batch]:
     source = DelimitedSource(path, f"{name}/qrels/{split}.tsv", "\t", quoting=False)
     if missing := [column for column in QRELS if column not in source.columns()]:
         raise InputError(
-            f"{source.name} has no column '{missing[0]}'; its first line must be: query-id, corpus-id, score (separated by tabs)"
+            f"{source.name} has no column '{missing[0]}'; its first line must be: query-id, corpus-id, score "
+            "(separated by tabs)"
         )
     return source.batches({"query-id": "label", "corpus-id": "label", "score": "number"})
 
@@ -161,7 +164,8 @@ def read_qrels(folder: Path, split: str, name: str) -> Iterator[Batch]:
 def read_beir(folder: Path, split: str, name: str, reference: str, corpus: Path | None) -> RetrievalSet:
     """Read one split of a BEIR folder.
 
-    Queries are those that the split's judgements name, and those that no judgement of any split names (evaluation reports them).
+    Queries are those that the split's judgements name, and those that no judgement of any split names (evaluation
+    reports them).
 
     Args:
         folder: The folder.
@@ -186,7 +190,8 @@ def read_beir(folder: Path, split: str, name: str, reference: str, corpus: Path 
             if not known.all():
                 at = int(np.flatnonzero(~known)[0])
                 raise InputError(
-                    f"{reference}/qrels/{split}.tsv: line {numbers[at]} names the {what} '{batch[column][at]}', which is not "
+                    f"{reference}/qrels/{split}.tsv: line {numbers[at]} names the {what} '{batch[column][at]}', "
+                    "which is not "
                     f"there; add it or remove its judgements"
                 )
     qrels: dict[str, dict[str, int]] = {}
@@ -199,7 +204,8 @@ def read_beir(folder: Path, split: str, name: str, reference: str, corpus: Path 
                 )
             if qrels.setdefault(query, {}).setdefault(document, int(grade)) != int(grade):
                 raise InputError(
-                    f"{reference}/qrels/{split}.tsv: line {number} contradicts an earlier score of '{query}' and '{document}'"
+                    f"{reference}/qrels/{split}.tsv: line {number} contradicts an earlier score of '{query}' and "
+                    f"'{document}'"
                 )
     others: set[str] = set()
     for other in splits(folder):
@@ -286,7 +292,8 @@ class _Join(Reader):
                 if places.null_count:
                     at = int(np.flatnonzero(pc.is_null(places))[0])
                     raise InputError(
-                        f"{name}/qrels/{split}.tsv: line {numbers[at]} names '{batch[column][at]}', which is not in the "
+                        f"{name}/qrels/{split}.tsv: line {numbers[at]} names '{batch[column][at]}', which is not "
+                        "in the "
                         f"{'queries' if role == 'anchor' else 'corpus'}; add it or remove its judgements"
                     )
                 wanted = np.asarray(places)[relevant]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 from finewise.config import ColumnsConfig
-from finewise.data.formats import Kind
+from finewise.data.table import Kind
 from finewise.errors import InputError
 
 ANCHORS = (
@@ -68,7 +68,8 @@ def roles(columns: Sequence[str], config: ColumnsConfig, name: str) -> dict[str,
     for role, column in found.items():
         if column in by_column and role != "group":
             raise InputError(
-                f"{name}: column '{column}' is both {by_column[column]} and {role}; name another (data.columns.{role}=...)"
+                f"{name}: column '{column}' is both {by_column[column]} and {role}; name another "
+                f"(data.columns.{role}=...)"
             )
         by_column[column] = role
     return found

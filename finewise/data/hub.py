@@ -2,12 +2,15 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from finewise.data.formats import BATCH_ROWS, ArrowSource
+from finewise.data.arrow import ArrowSource
+from finewise.data.keys import combine
 from finewise.data.store import file_sha256
+from finewise.data.table import BATCH_ROWS
 from finewise.errors import InputError
 from finewise.names import unknown
 from finewise.references import HUB
@@ -25,7 +28,7 @@ def parse(reference: str) -> tuple[str, str | None, str | None]:
     >>> parse("hub:sentence-transformers/all-nli:triplet@main")
     ('sentence-transformers/all-nli', 'triplet', 'main')
     """
-    found = re.fullmatch(r"hub:([\w.\-]+(?:/[\w.\-]+)?)(?::([^@]+))?(?:@(.+))?", reference)
+    found = re.fullmatch(r"hub:([\w.\-]+(?:/[\w.\-]+)?)(?::([\w.\-]+))?(?:@([\w./\-]+))?", reference)
     if found is None:
         raise InputError(f"{reference}: must be hub:NAME, hub:NAME:CONFIG or either with @REVISION")
     return found[1], found[2], found[3]
@@ -40,7 +43,9 @@ class HubSource(ArrowSource):
 
     def content(self) -> str:
         """Return the sha256 of the Arrow files behind the rows."""
-        return "+".join(file_sha256(file["filename"]) for file in self._rows.cache_files)
+        files = [file_sha256(Path(file["filename"])) for file in self._rows.cache_files]
+        # Rows that are kept in memory have no file; their fingerprint follows the hub's files.
+        return combine(len(self._rows), *(files or [self._rows._fingerprint]))
 
     def tables(self, columns: Sequence[str]) -> Iterable[pa.Table]:
         """Yield the columns in pieces."""
@@ -74,7 +79,8 @@ def _load(reference: str, split: str) -> "Dataset":
         raise InputError(f"{reference}: no data set '{name}' on the hub (or it is private: `hf auth login`)") from None
     except (ConnectionError, HfHubHTTPError) as error:
         raise InputError(
-            f"{reference}: the hub cannot be reached ({type(error).__name__}); use a local file, or HF_HUB_OFFLINE=1 with a copy "
+            f"{reference}: the hub cannot be reached ({type(error).__name__}); use a local file, or "
+            "HF_HUB_OFFLINE=1 with a copy "
             "that was downloaded before"
         ) from None
     except (ValueError, RuntimeError) as error:

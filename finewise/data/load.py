@@ -93,7 +93,8 @@ def prepare(
         keep = np.setdiff1d(np.arange(len(train)), report.leaked, assume_unique=True)
         if len(keep) < 2:
             raise InputError(
-                f"{config.train}: audit.leakage=drop would leave {len(keep)} of {len(train)} training rows: nearly all of them "
+                f"{config.train}: audit.leakage=drop would leave {len(keep)} of {len(train)} training rows: "
+                "nearly all of them "
                 "are in the held-out data; give other data.dev and data.test files"
             )
         train, report = train.select(keep), replace(report, dropped=len(report.leaked))
@@ -123,7 +124,8 @@ def _to_retrieval(pairs: Pairs, part: Part, config: DataConfig, others: list[str
     without = len(np.unique(pairs.anchor_keys)) - len(task.query_ids)
     if without:
         remarks.append(
-            f"{without} anchors of {part} have no text with a score of at least data.relevant_score={config.relevant_score:g}; "
+            f"{without} anchors of {part} have no text with a score of at least "
+            f"data.relevant_score={config.relevant_score:g}; "
             f"they are no queries"
         )
     return task

@@ -1,4 +1,4 @@
-"""Near duplicates: MinHash signatures of word 3-grams (rensa), candidates by banding, checked by the estimated Jaccard."""
+"""Near duplicates: MinHash signatures of word 3-grams (rensa), candidates by banding, then the estimated Jaccard."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -44,8 +44,8 @@ class _Vocabulary(dict[str, int]):
 def sketch(texts: Iterable[str], advance: Callable[[int], None] = lambda count: None) -> Sketches:
     """Compute the signatures of texts.
 
-    The set of a text is its word 3-grams, case-folded, without punctuation; of a text under three words, its words as one.
-    A script without blanks (Chinese, Japanese, Thai) counts characters as words.
+    The set of a text is its word 3-grams, case-folded, without punctuation; of a text under three words, its words as
+    one. A script without blanks (Chinese, Japanese, Thai) counts characters as words.
 
     Args:
         texts: The texts.

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from finewise.console import progress
 from finewise.data.columns import kind_of
-from finewise.data.formats import TYPES, Batch
 from finewise.data.keys import ColumnDigest, Keys, combine, text_keys
 from finewise.data.store import entry
+from finewise.data.table import TYPES, Batch
 from finewise.errors import InputError
 
 if TYPE_CHECKING:
@@ -252,7 +252,8 @@ def _check_usable(
     if seen - kept > kept:
         worst = max(empty, key=lambda role: empty[role])
         raise InputError(
-            f"{reference}: {seen - kept} of {seen} rows have an empty text, most in '{worst}' (first: {unit} {empty_at[0]}); "
+            f"{reference}: {seen - kept} of {seen} rows have an empty text, most in '{worst}' (first: {unit} "
+            f"{empty_at[0]}); "
             "is this the right column? Name it with data.columns, or remove these rows"
         )
     if kept < 2:

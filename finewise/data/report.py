@@ -1,6 +1,6 @@
 """What an audit found: findings, the ledger of cut texts, and how both are shown and recorded."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from finewise.data.pairs import Pairs
 from finewise.errors import InputError
 
 Severity = Literal["refuse", "warn", "note"]
@@ -125,7 +126,8 @@ class AuditReport:
         example = next((example for finding in refusals for example in finding.examples), None)
         shown = f", such as {example.where}: {example.text}" if example else ""
         raise InputError(
-            f"data.train: {len(self.leaked)} of {self.rows['train']} training rows are in the held-out data ({kinds}){shown}. "
+            f"data.train: {len(self.leaked)} of {self.rows['train']} training rows are in the held-out data "
+            f"({kinds}){shown}. "
             "audit.leakage=drop removes them from training; audit.leakage=allow goes on and records it"
         )
 
@@ -175,3 +177,26 @@ class AuditReport:
             parts.append(ledger)
         parts += [Text(f"note: {remark}") for remark in self.remarks]
         return Group(*parts)
+
+
+def shorten(text: str, width: int = 80) -> str:
+    """Return a text on one line, cut to `width` characters."""
+    line = " ".join(text[: 10 * width].split())
+    return line if len(line) <= width and len(text) <= 10 * width else line[: width - 1] + "…"
+
+
+def rows_shown(train: Pairs, rows: NDArray[np.int64], columns: Sequence[str]) -> tuple[Example, ...]:
+    """Return rows as examples."""
+    cells = [train.texts(column, rows) for column in columns]
+    return tuple(
+        Example(where=train.where(int(row)), text=" → ".join(shorten(text, 60) for text in texts))
+        for row, *texts in zip(rows, *cells, strict=True)
+    )
+
+
+def sampled(rows: NDArray[np.int64], most: int, seed: int) -> NDArray[np.int64]:
+    """Return at most `most` of the rows, drawn by the seed, in their order."""
+    if len(rows) <= most:
+        return rows
+    drawn: NDArray[np.int64] = np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
+    return drawn

@@ -11,11 +11,13 @@ from pathlib import Path
 from finewise.config import ColumnsConfig
 from finewise.data import beir
 from finewise.data.columns import kind_of, late, roles
-from finewise.data.formats import EXTENSIONS, Batch, Source, _RecordSource, extension, open_source
+from finewise.data.formats import EXTENSIONS, extension, open_source
 from finewise.data.hub import HubSource, is_hub, parse
 from finewise.data.pairs import Notes, Pairs, Reader, store_pairs
+from finewise.data.records import RecordSource
 from finewise.data.retrieval import RetrievalSet
 from finewise.data.store import file_sha256
+from finewise.data.table import Batch, Source
 from finewise.errors import InputError
 from finewise.names import nearest
 from finewise.references import PACKAGE, package_path
@@ -137,12 +139,13 @@ class _Table(Reader):
             yield {role: batch[column] for role, column in self._mapped.items()}, numbers
 
     def unused(self) -> list[str]:
-        if isinstance(self._source, _RecordSource) and (
+        if isinstance(self._source, RecordSource) and (
             found := late(self._source.first_seen, self._mapped, self._columns)
         ):
             column, line = found
             raise InputError(
-                f"{self._source.name}: '{column}' is in {self._source.unit} {line} but not in the first row; give it to every row, "
+                f"{self._source.name}: '{column}' is in {self._source.unit} {line} but not in the first row; give "
+                "it to every row, "
                 "or rename it if it should not be used"
             )
         return [column for column in self._source.columns() if column not in self._mapped.values()]

@@ -34,9 +34,10 @@ class Split:
 def split(pairs: Pairs, dev_size: float | None, test_size: float | None, seed: int) -> Split:
     """Split dev and test off, keeping rows together that share an anchor, a positive or a group.
 
-    Rows are nodes of a graph, joined when they share a text (by content key: case and white space do not count), when one
-    is the other with anchor and positive exchanged, or when they share a group. Whole connected components are drawn, in
-    an order that depends only on the seed and the content, until a part is full; one that no longer fits stays in train.
+    Rows are nodes of a graph, joined when they share a text (by content key: case and white space do not count), when
+    one is the other with anchor and positive exchanged, or when they share a group. Whole connected components are
+    drawn, in an order that depends only on the seed and the content, until a part is full; one that no longer fits
+    stays in train.
 
     Args:
         pairs: The rows.
@@ -79,7 +80,8 @@ def _target(name: str, size: float, total: int, reference: str) -> int:
         rows = min(MAX_ROWS, round(size * total))
         if rows < MIN_ROWS:
             raise InputError(
-                f"{reference} has {total} rows, so data.{name}_size={size:g} holds out {rows}; at least {MIN_ROWS} are needed: "
+                f"{reference} has {total} rows, so data.{name}_size={size:g} holds out {rows}; at least "
+                f"{MIN_ROWS} are needed: "
                 f"set data.{name}_size={MIN_ROWS}, or give data.{name} a file of its own"
             )
         return rows
@@ -162,10 +164,15 @@ def _stuck(pairs: Pairs, labels: NDArray[np.int32], sizes: Rows, name: str, targ
     value = " ".join(str(pairs.texts(column, [row])[0]).split())[:60]
     why = f"{count} of them share the {column} '{value}' ({pairs.where(row)})"
     if count < len(rows) / 4:
-        why = f"they are chained by shared texts; the most common is the {column} '{value}', {count} rows ({pairs.where(row)})"
+        why = (
+            "they are chained by shared texts; the most common is "
+            f"the {column} '{value}', {count} rows ({pairs.where(row)})"
+        )
     return (
-        f"{pairs.reference}: {name} cannot be split off: it should get {target} rows and gets {got}, because {len(rows)} of "
-        f"{len(pairs)} rows hang together and must stay in one split: {why}; give data.dev and data.test files of their own, "
+        f"{pairs.reference}: {name} cannot be split off: it should get {target} rows and gets {got}, because "
+        f"{len(rows)} of "
+        f"{len(pairs)} rows hang together and must stay in one split: {why}; give data.dev and data.test files of "
+        "their own, "
         f"or {'name another data.columns.group' if column == 'group' else 'remove that text'}"
     )
 
@@ -175,8 +182,8 @@ def to_retrieval(
 ) -> RetrievalSet:
     """Make held-out pairs a retrieval set: unique anchors search unique positives.
 
-    Texts that differ only in case or white space are one (the first spelling is kept). With scores, a pair is relevant from
-    `relevant_score` on and judged not relevant below it; an anchor without any relevant text is no query.
+    Texts that differ only in case or white space are one (the first spelling is kept). With scores, a pair is relevant
+    from `relevant_score` on and judged not relevant below it; an anchor without any relevant text is no query.
 
     Args:
         pairs: The held-out rows.
@@ -287,7 +294,8 @@ def subset(task: RetrievalSet, max_queries: int | None, max_corpus: int | None, 
         relevant = {document for grades in qrels.values() for document, grade in grades.items() if grade > 0}
         if len(relevant) > max_corpus:
             raise InputError(
-                f"data.max_dev_corpus={max_corpus} is below the {len(relevant)} relevant documents of the {len(qrels)} dev "
+                f"data.max_dev_corpus={max_corpus} is below the {len(relevant)} relevant documents of the "
+                f"{len(qrels)} dev "
                 f"queries, which must stay; set it to at least {len(relevant)}, or lower data.max_dev_queries"
             )
         is_relevant = np.fromiter((key in relevant for key in corpus_ids), dtype=bool, count=len(corpus_ids))

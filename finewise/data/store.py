@@ -1,4 +1,4 @@
-"""The cache of converted data: folders named by the sha256 of the content they were made from, written whole or not at all."""
+"""The cache of converted data: folders named by the sha256 of what they were made from, whole or not there."""
 
 import hashlib
 import json
@@ -61,7 +61,8 @@ def entry(key: str, build: Callable[[Path], dict[str, Any]]) -> tuple[Path, dict
                 raise
     except OSError as error:
         raise InputError(
-            f"{root}: the cache folder cannot be written ({error.strerror or error}); set FINEWISE_CACHE to a folder that can"
+            f"{root}: the cache folder cannot be written ({error.strerror or error}); set FINEWISE_CACHE to a "
+            "folder that can"
         ) from None
     finally:
         if part is not None:

@@ -78,7 +78,7 @@ FileReader = Callable[[str], Path | None]
 
 
 def _folder_reader(folder: Path) -> FileReader:
-    """Look for a file in the folder of the first module (where sentence-transformers keeps the tokenizer), then at the top."""
+    """Look for a file in the folder of the first module, where sentence-transformers puts it, then on top."""
     places = [folder]
     modules = folder / "modules.json"
     if modules.is_file():
@@ -100,7 +100,7 @@ def _hub_reader(name: str, revision: str | None) -> FileReader:
 
 
 def _own_limit(read: FileReader) -> int | None:
-    """Return the model's own limit as sentence-transformers finds it: its own setting, else the smaller of two others."""
+    """Return the model's own limit as sentence-transformers finds it: its setting, else the smaller of two others."""
 
     def content(name: str) -> dict[str, Any]:
         path = read(name)

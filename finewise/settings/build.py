@@ -148,7 +148,7 @@ def _named_key(text: str, above: str, tree: _Tree) -> str | None:
     named = [word for word in words if word in leaves and ("." in word or re.search(rf"^{word}\b|\b{word}=", text))]
     if named:
         return named[0]
-    quoted = set(re.findall(r"'([^']+)'", text))
+    quoted = re.findall(r"'([^']+)'", text)[:1]  # what follows it is what could stand there instead
     holders = [
         key
         for key, value in leaves.items()

@@ -75,14 +75,14 @@ class Check:
     def _check(self, complete: bool) -> None:
         usable = self._check_repeated(self._usable(self._setters))
         self._put_signs(usable)
-        defaults = self._defaults([setter.text for setter in usable if not setter.is_sweep])
+        defaults = self._defaults([setter.text for setter in self._of_files(usable) if not setter.is_sweep])
         if defaults is None:
             self._check_apart(usable)
             return
         self._read_sweep(self._content(defaults), usable)
         usable = [*self._usable(self._params), *usable]
         self._check_sweeps(usable)
-        for texts in sweep_combinations([setter for setter in usable if self._is_group(setter)], COMBINATIONS):
+        for texts in sweep_combinations(self._of_files(usable), COMBINATIONS):
             defaults = self._defaults(texts)
             if defaults is not None:
                 self._check_job(defaults, usable, complete)
@@ -103,6 +103,10 @@ class Check:
 
     def _is_group(self, setter: Setter) -> bool:
         return self._library.is_group(setter.key) and not isinstance(setter.parsed.value(), dict)
+
+    def _of_files(self, setters: list[Setter]) -> list[Setter]:
+        """Return the overrides that decide which files are read."""
+        return [setter for setter in setters if self._is_group(setter) or setter.key == "hydra.searchpath"]
 
     def _check_repeated(self, setters: list[Setter]) -> list[Setter]:
         chosen: dict[str, Setter] = {}
@@ -227,10 +231,13 @@ class Check:
             if setter.sign == "~":
                 self._check_deletion(setter, chosen)
                 continue
+            if "/" in setter.key:
+                self._tell([self.schema.unknown(setter.key, chosen)], setter.where)
+                continue
             for value in reversed(setter.values()):
                 tree: dict[str, Any] = {}
                 inner = tree
-                *above, name = setter.key.replace("/", ".").split(".")
+                *above, name = setter.key.split(".")
                 for part in above:
                     inner = inner.setdefault(part, {})
                 inner[name] = value

@@ -72,9 +72,13 @@ def register(name: str, schema: Schema) -> None:
 
 
 def _experiment(default: str) -> str:
-    """Resolve ${experiment:DEFAULT}: the file chosen with +exp=."""
-    chosen = HydraConfig.get().runtime.choices.get("exp") if HydraConfig.initialized() else None
-    return chosen if isinstance(chosen, str) else default
+    """Resolve ${experiment:DEFAULT}: the file chosen with +exp=, or the files of +exp=[a,b] as "a+b"."""
+    if not HydraConfig.initialized():
+        return default
+    lists = [text for text in HydraConfig.get().overrides.task if text.startswith("+exp=[")]
+    if lists:
+        return "+".join(part.strip() for part in lists[-1].partition("[")[2].rstrip("]").split(","))
+    return str(HydraConfig.get().runtime.choices.get("exp") or default)
 
 
 def check(name: str, schema: Schema, argv: list[str]) -> Check:

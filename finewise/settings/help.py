@@ -20,10 +20,16 @@ KINDS = {int: "whole number", float: "number", bool: "true | false", str: "text"
 def page(name: str, schema: Schema, description: str, program: str, library: Library) -> str:
     """Return the help page of an entry point."""
     width = max(60, min(100, shutil.get_terminal_size((100, 24)).columns))
+    title = (description or (schema.root.__doc__ or name).splitlines()[0]).rstrip(".") + "."
+    forms = [
+        "[+exp=EXPERIMENT]" if experiments(name, library) else "",
+        "[GROUP=CHOICE ...]" if groups_of(name, schema, library) else "",
+        "[KEY=VALUE ...]",
+    ]
     parts = [
-        textwrap.fill(description or (schema.root.__doc__ or name).splitlines()[0], width),
-        f"Usage: {program} [+exp=EXPERIMENT] [GROUP=CHOICE ...] [KEY=VALUE ...]",
-        _section("Examples", _examples(name, schema, program, library)),
+        textwrap.fill(title[0].upper() + title[1:], width),
+        f"Usage: {program} {' '.join(filter(None, forms))}",
+        _section("Examples", _examples(name, program, library)),
         _section("Experiments (+exp=...)", _experiments(name, library, width)),
         _section("Groups (GROUP=CHOICE)", _groups(name, schema, library, width)),
         _section("Settings (KEY=VALUE)", _settings(name, schema, library, width)),
@@ -67,22 +73,16 @@ def summary(library: Library, path: str) -> str:
     return ""
 
 
-def _examples(name: str, schema: Schema, program: str, library: Library) -> Iterator[str]:
-    known = experiments(name, library)
-    exp = f" +exp={known[0]}" if known else ""
-    quickstart = next((option for option in known if option.endswith("quickstart")), None)
-    if quickstart:
-        exp = f" +exp={quickstart}"
-    yield f"  {program}{exp}"
-    leaves = [setting for setting in schema.walk({}) if not setting.is_node and setting.default != MISSING]
-    number = next((item for item in leaves if item.key == "optim.learning_rate"), leaves[0])
-    required = next((item.key for item in schema.walk({}) if item.default == MISSING), None)
-    given = f" {required}=PATH" if required is not None else ""
-    values = {"optim.learning_rate": "2e-5", "path": "runs"}
-    yield f"  {program}{given} {number.key}={values.get(number.key, _value(number.default))}"
-    if number.key in values and number.kind is float:
-        yield f"  {program} --multirun{exp} {number.key}=2e-5,5e-5,1e-4"
-    yield f"  {program}{exp} --cfg job"
+def examples(name: str, library: Library) -> list[str]:
+    """Return the arguments that the primary file gives as examples, in comments "# Example: ARGUMENTS"."""
+    file = library.file(name)
+    lines = file.read_text(encoding="utf-8").splitlines() if file is not None else []
+    return [line.removeprefix("# Example:").strip() for line in lines if line.startswith("# Example:")]
+
+
+def _examples(name: str, program: str, library: Library) -> Iterator[str]:
+    for arguments in examples(name, library):
+        yield f"  {program} {arguments}".rstrip()
 
 
 def _experiments(name: str, library: Library, width: int) -> Iterator[str]:
@@ -98,16 +98,30 @@ def groups_of(name: str, schema: Schema, library: Library) -> list[tuple[str, st
         group = setting.key.removesuffix("s")
         if library.is_group(group):
             found.append((group, f"+{group}@{setting.key}.NAME="))
-    if library.is_group("sweep") and library.options("sweep"):
+    if sweeps(schema, library):
         found.append(("sweep", "+sweep="))
     return found
+
+
+def sweeps(schema: Schema, library: Library) -> list[str]:
+    """Return the sweeps over settings that this entry point has."""
+    contents = {option: library.content_of(f"sweep/{option}", "") for option in library.options("sweep")}
+    params = {
+        option: (content.hydra.get("sweeper") or {}).get("params") or {}
+        for option, content in contents.items()
+        if content is not None
+    }
+    return [
+        option for option, keys in params.items() if all(schema.find(key, {}) or library.is_group(key) for key in keys)
+    ]
 
 
 def _groups(name: str, schema: Schema, library: Library, width: int) -> Iterator[str]:
     defaults = library.defaults(name, []).overrides.known_choices
     for group, written in groups_of(name, schema, library):
         default = defaults.get(group)
-        options = [f"{option} (default)" if option == default else option for option in library.options(group)]
+        known = sweeps(schema, library) if group == "sweep" else library.options(group)
+        options = [f"{option} (default)" if option == default else option for option in known]
         yield from row(written, ", ".join(options), width)
 
 

@@ -57,6 +57,7 @@ class Library:
         self.conf = conf
         self.config_dir = Path(config_dir) if config_dir is not None else None
         self.loader = ConfigLoaderImpl(search_path)
+        self._defaults: dict[tuple[str, ...], DefaultsList] = {}
 
     def is_group(self, name: str) -> bool:
         """Whether there is a group of that name."""
@@ -107,8 +108,11 @@ class Library:
         Raises:
             InputError: A defaults list is wrong; the message names its file.
         """
+        asked = (name, *overrides)
         try:
-            return self.loader.compute_defaults_list(name, overrides, RunMode.MULTIRUN)
+            if asked not in self._defaults:
+                self._defaults[asked] = self.loader.compute_defaults_list(name, overrides, RunMode.MULTIRUN)
+            return self._defaults[asked]
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             where = f"{short(Path(mark.name))} line {mark.line + 1}" if mark is not None else "a YAML file"

@@ -75,7 +75,7 @@ def test_only_equal_data_share_a_table(tmp_path):
     write_run(tmp_path / "a/x/1", [result("tuned"), result("tuned", data_revision="r2"), result("bm25", split="dev")])
     assert [(board.data_revision, len(board.rows)) for board in boards(tmp_path)] == [("r1", 1), ("r2", 1)]
     assert [board.rows[0].system for board in boards(tmp_path, split="dev")] == ["bm25"]
-    assert [board.metric for board in boards(tmp_path, metric="map", benchmark="pets")] == ["map", "map"]
+    assert [board.metric for board in boards(tmp_path, metric="map", only="pets")] == ["map", "map"]
 
 
 def test_runs_without_per_query_values_are_not_tested_and_say_so(tmp_path):
@@ -116,7 +116,7 @@ def test_what_is_not_there_is_told(tmp_path):
     with pytest.raises(
         InputError, match=r"no score of cars test ndcg@10; the records hold: pets test map, pets test ndcg@10"
     ):
-        boards(tmp_path, benchmark="cars")
+        boards(tmp_path, only="cars")
 
 
 def test_the_json_is_the_table(tmp_path):
@@ -133,5 +133,5 @@ def test_the_terminal_tables_print(tmp_path, capsys):
     write_run(tmp_path / "a/x/1", [result("tuned", 0.2), result("bm25")])
     Console(width=200).print(terminal(boards(tmp_path)))
     shown = capsys.readouterr().out
-    assert "pets (test), data r1" in shown
+    assert "pets (test), 200 queries, data r1" in shown
     assert "bm25" in shown

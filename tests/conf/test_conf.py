@@ -10,7 +10,7 @@ from benchmarks.config import LeaderboardConfig, ScoreConfig
 from embed.config import LOSSES, EmbedExperiment
 from finewise.config import AuditRunConfig
 from finewise.settings.edge import check, register
-from finewise.settings.help import page, summary
+from finewise.settings.help import examples, page, summary
 from finewise.settings.library import CONF, Library
 from finewise.settings.schema import Schema
 
@@ -68,7 +68,7 @@ def test_experiment_builds(experiment: str) -> None:
     assert checked.mistakes == []
     built = checked.build()
     assert type(built) is SCHEMAS[name].root
-    assert built.name == experiment
+    assert checked.build().name == experiment
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
@@ -99,9 +99,14 @@ def test_data(name: str, data: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["embed", "score", "audit"])
-@pytest.mark.parametrize("model", choices("model"))
+@pytest.mark.parametrize("model", [model for model in choices("model") if model != "bm25"])
 def test_model(name: str, model: str) -> None:
     assert mistakes(name, f"model={model}", *NEEDED[name]) == []
+
+
+def test_bm25_is_scored_and_not_trained() -> None:
+    assert mistakes("score", "model=bm25", *NEEDED["score"]) == []
+    assert "bm25" in " ".join(mistakes("embed", "model=bm25", *NEEDED["embed"]))
 
 
 @pytest.mark.parametrize("optim", choices("optim"))
@@ -132,3 +137,11 @@ def test_help_page(name: str) -> None:
 @pytest.mark.parametrize("file", sorted(str(path.relative_to(CONF)) for path in CONF.rglob("*.yaml")))
 def test_file_says_what_it_is_for(file: str) -> None:
     assert summary(Library(), str(Path(file).with_suffix("")))
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_examples_of_the_help_page_are_right(name: str) -> None:
+    shown = examples(name, Library())
+    assert len(shown) >= 3
+    for arguments in shown:
+        assert mistakes(name, *arguments.split()) == []

@@ -18,9 +18,9 @@ from embed.config import (
     Triplet,
 )
 from embed.losses import build, info_nce
-from embed.model import Encoder, load_encoder
 from embed.negatives import KnownPositives
 from finewise.config import ModelConfig
+from finewise.encoder import Encoder, load_encoder
 from finewise.errors import InputError
 
 TEXTS = [
@@ -46,7 +46,12 @@ def known(pairs: list[tuple[int, ...]]) -> KnownPositives:
 
 
 DISTINCT = [(0, 0, 10), (1, 1, 11), (2, 2, 12), (3, 3, 13)]
-OVERLAP = [(0, 0, 10), (0, 1, 11), (2, 2, 1), (3, 3, 13)]  # anchor 0 twice; row 2's hard negative is a positive of anchor 0
+OVERLAP = [
+    (0, 0, 10),
+    (0, 1, 11),
+    (2, 2, 1),
+    (3, 3, 13),
+]  # anchor 0 twice; row 2's hard negative is a positive of anchor 0
 ROWS = torch.arange(4)
 
 
@@ -109,7 +114,9 @@ def test_info_nce_against_the_formula_written_out() -> None:
 
 
 @pytest.mark.parametrize(
-    "config", [MultipleNegativesRanking(), CachedMultipleNegativesRanking(), CoSENT(), Triplet()], ids=lambda c: type(c).__name__
+    "config",
+    [MultipleNegativesRanking(), CachedMultipleNegativesRanking(), CoSENT(), Triplet()],
+    ids=lambda c: type(c).__name__,
 )
 def test_matryoshka_goes_around_every_loss(model: Encoder, config: LossConfig) -> None:
     columns = 2 if isinstance(config, CoSENT) else 3

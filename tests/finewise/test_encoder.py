@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 
-from embed.model import Encoder, load_encoder, token_budget
 from finewise.config import ModelConfig
+from finewise.encoder import Encoder, load_encoder, token_budget
 from finewise.errors import InputError
 from finewise.references import model_reference
 
@@ -26,7 +26,9 @@ def encoder(request: pytest.FixtureRequest, tiny_model: Path) -> Encoder:
     return model
 
 
-def gradient_of(model: Encoder, features: dict[str, torch.Tensor], budget: int | None) -> tuple[torch.Tensor, torch.Tensor]:
+def gradient_of(
+    model: Encoder, features: dict[str, torch.Tensor], budget: int | None
+) -> tuple[torch.Tensor, torch.Tensor]:
     model.micro_batch_tokens = budget
     model.zero_grad()
     embeddings = model(dict(features))["sentence_embedding"]
@@ -99,7 +101,7 @@ class TestReferences:
             model_reference(str(tmp_path / "model"))
 
     def test_folder_without_a_model(self, tmp_path: Path) -> None:
-        with pytest.raises(InputError, match="neither modules.json nor config.json"):
+        with pytest.raises(InputError, match=r"neither modules\.json nor config\.json"):
             model_reference(str(tmp_path))
 
     def test_empty_weights(self, tiny_model: Path, tmp_path: Path) -> None:

@@ -1,0 +1,111 @@
+"""Arrow formats: parquet files, and the base of hub data sets."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from finewise.data.table import BATCH_ROWS, TYPES, Batch, Kind, short, shown
+from finewise.errors import InputError
+
+
+class ArrowSource:
+    """Record batches with a schema: parquet files and hub data sets."""
+
+    unit = "row"
+
+    def __init__(self, name: str, schema: pa.Schema, rows: int | None) -> None:
+        self.name = name
+        self.schema = schema
+        self.rows = rows
+        if rows == 0:
+            raise InputError(f"{name} has no rows")
+
+    def columns(self) -> list[str]:
+        """Return the names of all columns."""
+        return list(self.schema.names)
+
+    def tables(self, columns: Sequence[str]) -> Iterable[pa.Table | pa.RecordBatch]:
+        """Yield the columns in pieces."""
+        raise NotImplementedError
+
+    def batches(self, wanted: Mapping[str, Kind]) -> Iterator[Batch]:
+        """Yield the wanted columns, batch by batch."""
+        for column, kind in wanted.items():
+            self._check_type(column, kind)
+        start = 1
+        for table in self.tables(list(wanted)):
+            numbers = np.arange(start, start + table.num_rows, dtype=np.int64)
+            start += table.num_rows
+            yield (
+                {column: self._array(table.column(column), numbers, column, kind) for column, kind in wanted.items()},
+                numbers,
+            )
+
+    def _check_type(self, column: str, kind: Kind) -> None:
+        found = self.schema.field(column).type
+        plain = found.value_type if pa.types.is_dictionary(found) else found
+        is_text = pa.types.is_string(plain) or pa.types.is_large_string(plain) or pa.types.is_string_view(plain)
+        is_number = pa.types.is_integer(plain) or pa.types.is_floating(plain) or pa.types.is_decimal(plain)
+        if (
+            pa.types.is_null(plain)
+            or (kind == "text" and is_text)
+            or (kind == "number" and (is_number or pa.types.is_boolean(plain)))
+        ):
+            return
+        if kind == "label" and (is_text or pa.types.is_integer(plain) or pa.types.is_boolean(plain)):
+            return
+        wanted = {"text": "texts", "number": "numbers", "label": "names or whole numbers"}[kind]
+        hint = ""
+        if kind == "text" and (pa.types.is_list(plain) or pa.types.is_large_list(plain)):
+            hint = f"; write one row per text of the list (pandas: frame.explode('{column}'))"
+        raise InputError(f"{self.name}: column '{column}' must hold {wanted}; it holds {found}{hint}")
+
+    def _array(self, column: Any, numbers: NDArray[np.int64], name: str, kind: Kind) -> pa.Array:
+        array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+        if isinstance(array, pa.ChunkedArray):
+            array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
+        try:
+            array = array.cast(TYPES[kind])
+            if kind != "number":
+                array.validate(full=True)
+        except pa.ArrowInvalid as error:
+            raise InputError(
+                f"{self.name}: column '{name}' is damaged between rows {numbers[0]} and {numbers[-1]} "
+                f"({short(str(error))})"
+            ) from None
+        if kind == "number":
+            wrong = np.flatnonzero(~np.isfinite(array.to_numpy(zero_copy_only=False)))
+            if len(wrong):
+                cell = array[int(wrong[0])].as_py()
+                raise InputError(
+                    f"{self.name}: row {numbers[wrong[0]]}: '{name}' must be a finite number; got {shown(cell)}"
+                )
+        return array
+
+
+class ParquetSource(ArrowSource):
+    """A parquet file, read row group by row group."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self._path = path
+        try:
+            with pq.ParquetFile(path) as file:
+                super().__init__(name, file.schema_arrow, file.metadata.num_rows)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+            raise InputError(
+                f"{name} is no whole parquet file ({short(str(error))}); it is cut or damaged: copy or write it again"
+            ) from None
+
+    def tables(self, columns: Sequence[str]) -> Iterable[pa.RecordBatch]:
+        """Yield the columns in pieces."""
+        try:
+            # pre_buffer would hold the whole file in memory at once
+            with pq.ParquetFile(self._path, pre_buffer=False, buffer_size=1 << 20) as file:
+                yield from file.iter_batches(BATCH_ROWS, columns=list(columns))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+            raise InputError(f"{self.name} is damaged ({short(str(error))}); copy or write it again") from None

@@ -1,0 +1,51 @@
+"""Held-out sets by their content keys, for the audit."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from finewise.data.keys import Keys, pair_keys, text_keys
+from finewise.data.retrieval import RetrievalSet
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The content keys of a held-out set."""
+
+    task: RetrievalSet
+    queries: Keys
+    corpus: Keys
+    relevant: NDArray[np.int64]
+    pairs: Keys
+    pair_queries: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, task: RetrievalSet) -> "Held":
+        """Compute the keys of a set."""
+        queries, corpus = text_keys(task.queries), text_keys(task.corpus)
+        wanted = {document for grades in task.qrels.values() for document, grade in grades.items() if grade > 0}
+        place = {document: number for number, document in enumerate(task.corpus_ids) if document in wanted}
+        links = [
+            (number, place[document])
+            for number, query in enumerate(task.query_ids)
+            for document, grade in task.qrels.get(query, {}).items()
+            if grade > 0 and document in place
+        ]
+        ends = np.array(links, dtype=np.int64).reshape(-1, 2)
+        return cls(
+            task=task,
+            queries=queries,
+            corpus=corpus,
+            relevant=np.array(sorted(place.values()), dtype=np.int64),
+            pairs=pair_keys(queries[ends[:, 0]], corpus[ends[:, 1]]),
+            pair_queries=ends[:, 0],
+        )
+
+    def query(self, number: int) -> str:
+        """Name a query in a message."""
+        return f"{self.task.split} query {self.task.query_ids[number]}"
+
+    def document(self, number: int) -> str:
+        """Name a document in a message."""
+        return f"{self.task.split} document {self.task.corpus_ids[number]}"

@@ -1,0 +1,164 @@
+"""Splitting keeps together what belongs together; held-out pairs become retrieval sets."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from finewise.config import ColumnsConfig
+from finewise.data.keys import normalise
+from finewise.data.sources import Pairs, read_pairs
+from finewise.data.splits import components, split, subset, to_retrieval
+from finewise.errors import InputError
+
+Writer = Callable[..., str]
+Maker = Callable[[int], list[dict[str, Any]]]
+
+
+def read(name: str, **columns: str) -> Pairs:
+    return read_pairs(name, ColumnsConfig(**columns))
+
+
+def texts(pairs: Pairs | None, column: str) -> set[str]:
+    assert pairs is not None
+    return {normalise(row[column]) for row in pairs.rows}
+
+
+def test_five_hundred_pairs_split_into_400_50_50(jsonl: Writer, pairs: Maker) -> None:
+    parts = split(read(jsonl(pairs(500))), 0.1, 0.1, seed=1)
+    assert parts.dev is not None
+    assert parts.test is not None
+    assert [len(part) for part in (parts.train, parts.dev, parts.test)] == [400, 50, 50]
+    numbers = np.concatenate([part.numbers for part in (parts.train, parts.dev, parts.test)])
+    assert sorted(numbers) == list(range(1, 501))
+
+
+def test_a_share_takes_2000_rows_at_most_and_a_count_what_it_says(jsonl: Writer, pairs: Maker) -> None:
+    whole = read(jsonl(pairs(24_000)))
+    parts = split(whole, 0.1, 3000, seed=1)
+    assert (len(parts.dev or []), len(parts.test or [])) == (2000, 3000)
+
+
+def test_only_what_is_asked_for_is_split_off(jsonl: Writer, pairs: Maker) -> None:
+    parts = split(read(jsonl(pairs(100))), None, 7, seed=0)
+    assert parts.dev is None
+    assert (len(parts.test or []), len(parts.train)) == (7, 93)
+
+
+def test_the_split_follows_the_seed_and_the_content_not_the_order(jsonl: Writer, pairs: Maker) -> None:
+    rows = pairs(200)
+    first = split(read(jsonl(rows)), 20, 20, seed=3)
+    again = split(read(jsonl(rows)), 20, 20, seed=3)
+    turned = split(read(jsonl(rows[::-1], "turned.jsonl")), 20, 20, seed=3)
+    other = split(read(jsonl(rows)), 20, 20, seed=4)
+    assert first.train.revision == again.train.revision
+    assert texts(first.test, "anchor") == texts(turned.test, "anchor")
+    assert texts(first.test, "anchor") != texts(other.test, "anchor")
+
+
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows=st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60), st.integers(0, 40)), min_size=60, max_size=120),
+    seed=st.integers(0, 9),
+)
+def test_no_anchor_positive_group_or_pair_is_in_two_parts(jsonl: Writer, rows: list[tuple[int, int, int]], seed: int) -> None:
+    content = [
+        {"anchor": f"Anchor  {a}" if a % 2 else f"anchor {a}", "positive": f"positive {p}", "group": None if g < 20 else g}
+        for a, p, g in rows
+    ] + [{"anchor": f"lonely {n}", "positive": f"lonely text {n}", "group": None} for n in range(60)]
+    content += [{"anchor": row["positive"], "positive": row["anchor"].upper(), "group": None} for row in content[:3]]
+    whole = read(jsonl(content), group="group")
+    try:
+        parts = split(whole, 15, 15, seed)
+    except InputError as error:
+        assert "hang together" in str(error)  # noqa: PT017 - chance may chain nearly all rows
+        return
+    held = [parts.train, parts.dev, parts.test]
+    for number, part in enumerate(held):
+        assert part is not None
+        for other in held[:number]:
+            assert other is not None
+            for column in ("anchor", "positive"):
+                assert not texts(part, column) & texts(other, column)
+            assert not {row["group"] for row in part.rows} & {row["group"] for row in other.rows} - {None}
+            mine = {frozenset((normalise(row["anchor"]), normalise(row["positive"]))) for row in part.rows}
+            theirs = {frozenset((normalise(row["anchor"]), normalise(row["positive"]))) for row in other.rows}
+            assert not mine & theirs
+
+
+def test_components_follow_chains(jsonl: Writer) -> None:
+    rows = [("a", "x"), ("b", "x"), ("b", "y"), ("c", "z"), ("z", "C ")]
+    labels = components(read(jsonl([{"anchor": a, "positive": p} for a, p in rows])))
+    assert labels.tolist()[:3] == [labels[0]] * 3
+    assert labels[3] == labels[4] != labels[0]
+
+
+def test_one_text_that_holds_all_rows_together_is_named(jsonl: Writer, pairs: Maker) -> None:
+    rows = pairs(100)
+    for row in rows[:97]:
+        row["positive"] = "N/A"
+    with pytest.raises(InputError, match=r"cannot be split off.*97 of 100 rows hang together.*positive 'N/A' \(pairs.jsonl line 1\)"):
+        split(read(jsonl(rows)), 0.1, 0.1, seed=0)
+    for number, row in enumerate(rows):
+        row |= {"positive": f"text {number}", "customer": "ACME" if number < 90 else str(number)}
+    with pytest.raises(InputError, match=r"90 of them share the group 'ACME'.*data.columns.group"):
+        split(read(jsonl(rows), group="customer"), 0.1, 0.1, seed=0)
+
+
+def test_too_few_rows_name_the_setting(jsonl: Writer, pairs: Maker) -> None:
+    whole = read(jsonl(pairs(57)))
+    with pytest.raises(InputError, match=r"57 rows, so data.test_size=0.1 holds out 6; .*data.test_size=10"):
+        split(whole, 0.1, 0.1, seed=0)
+    with pytest.raises(InputError, match="would take 56 of 57 rows"):
+        split(whole, 28, 28, seed=0)
+    with pytest.raises(InputError, match="whole number of rows; got 2.5"):
+        split(whole, 2.5, 2, seed=0)
+    assert len(split(whole, 1, 1, seed=0).train) == 55
+
+
+def test_held_out_pairs_become_unique_queries_and_documents(jsonl: Writer) -> None:
+    rows = [("a", "x"), ("b", "y"), ("A ", "z"), ("b", " Y"), ("b", "x")]
+    found = to_retrieval(read(jsonl([{"anchor": a, "positive": p} for a, p in rows])), "mine", "test", distractors=["Z", "w"])
+    assert found.queries == ("a", "b")
+    assert found.corpus == ("x", "y", "z", "w")
+    named = {
+        found.queries[found.query_ids.index(query)]: {found.corpus[found.corpus_ids.index(key)] for key in grades}
+        for query, grades in found.qrels.items()
+    }
+    assert named == {"a": {"x", "z"}, "b": {"x", "y"}}
+    assert len(set(found.corpus_ids)) == 4
+
+
+def test_scores_decide_what_is_relevant(jsonl: Writer) -> None:
+    rows = [("a", "x", 0.9), ("a", "y", 0.2), ("b", "x", 0.1), ("c", "y", 0.5)]
+    name = jsonl([{"anchor": a, "positive": p, "score": s} for a, p, s in rows])
+    found = to_retrieval(read(name), "mine", "dev", relevant_score=0.5)
+    assert found.queries == ("a", "c")
+    assert list(found.qrels.values()) == [{"d1": 1, "d2": 0}, {"d2": 1}]
+    with pytest.raises(InputError, match=r"no pair is relevant: the scores of dev in pairs.jsonl go from 0.1 to 0.9"):
+        to_retrieval(read(name), "mine", "dev", relevant_score=1)
+    with pytest.raises(InputError, match=r"data.relevant_score=0.05 does not fit"):
+        to_retrieval(read(name), "mine", "dev", relevant_score=0.05)
+    wide = jsonl([{"anchor": a, "positive": p, "score": 5 * s} for a, p, s in rows], "wide.jsonl")
+    with pytest.raises(InputError, match=r"go from 0.5 to 4.5; set data.relevant_score on that scale, such as 3.5"):
+        to_retrieval(read(wide), "mine", "dev", relevant_score=0.6)
+
+
+def test_a_subset_keeps_the_relevant_documents_of_its_queries(jsonl: Writer, pairs: Maker) -> None:
+    whole = to_retrieval(read(jsonl(pairs(200))), "mine", "dev")
+    assert subset(whole, None, 500, seed=0) is whole
+    small = subset(whole, 20, 50, seed=0)
+    assert (len(small.queries), len(small.corpus)) == (20, 50)
+    place = dict(zip(small.corpus_ids, small.corpus, strict=True))
+    for query, text in zip(small.query_ids, small.queries, strict=True):
+        (document,) = small.qrels[query]
+        number = text.removeprefix("what is thing number ").rstrip("?")
+        assert place[document].startswith(f"thing {number} ")
+    revisions = {whole.revision, small.revision, subset(whole, 20, 50, seed=1).revision, subset(whole, 20, None, seed=0).revision}
+    assert len(revisions) == 4
+    assert subset(whole, 20, 50, seed=0).revision == small.revision
+    with pytest.raises(InputError, match=r"max_dev_corpus=10 is below the 20 relevant documents"):
+        subset(whole, 20, 10, seed=0)
