@@ -15,6 +15,7 @@ from finewise.data.report import AuditReport
 from finewise.data.retrieval import RetrievalSet
 from finewise.data.sources import read_retrieval
 from finewise.data.tokens import token_limit
+from finewise.device import quiet
 from finewise.errors import InputError
 from finewise.run import Run
 
@@ -45,12 +46,12 @@ class TrainingRows:
     """Rows for the trainer.
 
     Attributes:
-        rows: Columns anchor, positive, negatives (0..n), and label: the row number for a masked loss, the score for CoSENT.
-        labels_are_rows: Whether label is the row number.
+        rows: Columns anchor, positive, negatives (0..n), and for a loss that reads scores label.
+        mask: Whether the loss takes known positives out of the negatives.
     """
 
     rows: Dataset
-    labels_are_rows: bool
+    mask: bool
 
 
 def load(experiment: EmbedExperiment, run: Run) -> EmbedData:
@@ -59,6 +60,7 @@ def load(experiment: EmbedExperiment, run: Run) -> EmbedData:
     Raises:
         InputError: The data is wrong, leaks, does not fit the loss, or changed since the run to be resumed began.
     """
+    quiet()
     benchmarks = [
         read_retrieval(config.path, split=config.split, name=config.name, corpus=config.corpus)
         for config in experiment.benchmarks.values()
@@ -66,7 +68,8 @@ def load(experiment: EmbedExperiment, run: Run) -> EmbedData:
     data = load_data(experiment.data, experiment.audit, experiment.seed, limit=token_limit(experiment.model))
     assert data.dev is not None
     assert data.test is not None
-    err.print(data.report)
+    if run.is_first:
+        err.print(data.report)
     tests = [data.test, *benchmarks] if experiment.own_test else benchmarks
     for task in (data.dev, *tests):
         check_set(task)
@@ -115,12 +118,9 @@ def training_rows(rows: Dataset, experiment: EmbedExperiment) -> TrainingRows:
         say(f"note: loss={name} does not read the columns {', '.join(unused)}")
     if uses_scores:
         rows = rows.select_columns([*keep, "score"]).rename_column("score", "label")
-        return TrainingRows(rows=rows, labels_are_rows=False)
-    rows = rows.select_columns(keep)
-    if isinstance(loss, MultipleNegativesRanking) and loss.mask_known_positives:
-        rows = rows.add_column("label", np.arange(len(rows), dtype=np.int64))
-        return TrainingRows(rows=rows, labels_are_rows=True)
-    return TrainingRows(rows=rows, labels_are_rows=False)
+        return TrainingRows(rows=rows, mask=False)
+    mask = isinstance(loss, MultipleNegativesRanking) and loss.mask_known_positives
+    return TrainingRows(rows=rows.select_columns(keep), mask=mask)
 
 
 def _fits(kind: Any, columns: list[str], negatives: list[str]) -> bool:

@@ -88,6 +88,8 @@ def show(run: Run, record: dict[str, Any]) -> float:
     comparisons = [Comparison(**row) for row in record["comparisons"]]
     headline = scores[0].metric
     selection = record["selection"]
+    if not run.is_first:
+        return float(selection["best"])
     out.print(score_table(scores, comparisons, headline))
     for sentence in verdicts(comparisons, headline):
         out.print(sentence, markup=False)

@@ -72,7 +72,7 @@ def info_nce(
 
 
 class MaskedMultipleNegativesRankingLoss(losses.MultipleNegativesRankingLoss):
-    """The library's multiple negatives ranking loss; row numbers arrive as labels and decide the mask."""
+    """The library's multiple negatives ranking loss; the texts' ids arrive as labels and decide the mask."""
 
     def __init__(self, model: Encoder, known: KnownPositives, *, scale: float, symmetric: bool, gather: bool) -> None:
         super().__init__(model, scale=scale, gather_across_devices=gather, **_directions(symmetric))
@@ -80,9 +80,9 @@ class MaskedMultipleNegativesRankingLoss(losses.MultipleNegativesRankingLoss):
         self.symmetric = symmetric
 
     def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Tensor) -> Tensor:
-        """Return the mean loss of this device's rows; embeddings (B, D) per column, labels (B,) row numbers."""
-        anchors, documents, rows, first = _gather(embeddings, labels, self.gather_across_devices)
-        known = _mask(self.known, rows, anchors.device)
+        """Return the mean loss of this device's rows; embeddings (B, D) per column, labels (B, 2 + negatives) ids."""
+        anchors, documents, ids, first = _gather(embeddings, labels, self.gather_across_devices)
+        known = _mask(self.known, ids, anchors.device)
         count = len(labels)
         return info_nce(
             anchors, documents, scale=self.scale, symmetric=self.symmetric, known=known, first=first, count=count
@@ -107,8 +107,8 @@ class CachedMaskedMultipleNegativesRankingLoss(losses.CachedMultipleNegativesRan
         """Return the mean loss of this device's rows, computed some rows at a time."""
         assert labels is not None
         columns = [torch.cat(parts) for parts in reps]
-        anchors, documents, rows, first = _gather(columns, labels, self.gather_across_devices)
-        known = _mask(self.known, rows, anchors.device)
+        anchors, documents, ids, first = _gather(columns, labels, self.gather_across_devices)
+        known = _mask(self.known, ids, anchors.device)
         count = len(labels)
         total = torch.zeros((), device=anchors.device)
         for start in range(0, count, self.mini_batch_size):
@@ -146,7 +146,7 @@ def build(
         matryoshka: Leading dimensions to train as well.
         model: The encoder.
         known: What belongs together among the training rows.
-        mask: Whether labels are row numbers and known positives are to be masked.
+        mask: Whether labels are ids of texts, by which known positives are masked.
         world: Number of devices; from two on, embeddings are gathered so that all devices' texts are candidates.
 
     Raises:
@@ -202,7 +202,7 @@ def _directions(symmetric: bool) -> dict[str, Any]:
 
 
 def _gather(columns: Sequence[Tensor], labels: Tensor, gather: bool) -> tuple[Tensor, Tensor, Tensor, int]:
-    """Return anchors, documents, row numbers of the whole batch, and the place of this device's first row."""
+    """Return anchors, documents, ids of the whole batch, and the place of this device's first row."""
     first = 0
     if gather:
         columns = [util.all_gather_with_grad(column) for column in columns]
@@ -211,6 +211,6 @@ def _gather(columns: Sequence[Tensor], labels: Tensor, gather: bool) -> tuple[Te
     return columns[0], torch.cat(list(columns[1:])), labels, first
 
 
-def _mask(known: KnownPositives, rows: Tensor, device: torch.device) -> Tensor | None:
-    mask = known.mask(rows.tolist())
+def _mask(known: KnownPositives, ids: Tensor, device: torch.device) -> Tensor | None:
+    mask = known.mask(ids.cpu().numpy())
     return torch.from_numpy(mask).to(device) if mask.any() else None

@@ -6,7 +6,7 @@ the mask of the loss takes them out of the denominator.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,79 +19,103 @@ from sentence_transformers.base.sampler import DefaultBatchSampler
 log = logging.getLogger("finewise")
 
 Ints = npt.NDArray[np.int64]
+Hashes = npt.NDArray[np.uint64]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class KnownPositives:
     """Which texts of the training rows are the same, and which are known to belong together.
+
+    Texts are numbered by their 64-bit hashes: 5 million rows need a few arrays, no lists of texts.
 
     Attributes:
         anchors: (N,) id of each row's anchor text; equal ids are equal texts.
         documents: (N, 1 + negatives) ids of each row's positive and hard negatives, one numbering for all columns.
         starts, positives: The positives of anchor a are positives[starts[a]:starts[a + 1]], sorted.
+        anchor_hashes, document_hashes: The hash of each id's text, ascending.
     """
 
     anchors: Ints
     documents: Ints
     starts: Ints
     positives: Ints
+    anchor_hashes: Hashes
+    document_hashes: Hashes
 
     @classmethod
     def of(cls, rows: Any) -> "KnownPositives":
-        """Number the texts of a data set with columns anchor, positive and perhaps negative, negative_1, ...
-
-        Texts are compared by a 64-bit hash and read in batches: 5 million rows need a few arrays, no lists of texts.
-        """
-        names = ["positive", *(name for name in rows.column_names if name.startswith("negative"))]
-        _, anchors = np.unique(_hashes(rows, "anchor"), return_inverse=True)
-        hashes = np.stack([_hashes(rows, name) for name in names], axis=1)
-        _, documents = np.unique(hashes, return_inverse=True)
-        return cls.from_ids(anchors.astype(np.int64), documents.reshape(hashes.shape).astype(np.int64))
+        """Number the texts of a data set with columns anchor, positive and perhaps negative, negative_1, ..."""
+        return cls.from_hashes(
+            _column_hashes(rows, "anchor"),
+            np.stack([_column_hashes(rows, name) for name in document_columns(rows.column_names)], axis=1),
+        )
 
     @classmethod
-    def from_ids(cls, anchors: Ints, documents: Ints) -> "KnownPositives":
-        """Build from ids: anchors (N,), documents (N, 1 + negatives) with the positive first."""
-        pairs = np.unique(np.stack([anchors, documents[:, 0]], axis=1), axis=0)
-        count = int(anchors.max()) + 1 if len(anchors) else 0
-        starts = np.searchsorted(pairs[:, 0], np.arange(count + 1))
-        return cls(anchors, documents, starts.astype(np.int64), np.ascontiguousarray(pairs[:, 1]))
+    def from_hashes(cls, anchors: Hashes, documents: Hashes) -> "KnownPositives":
+        """Number texts given by their hashes: anchors (N,), documents (N, 1 + negatives) with the positive first."""
+        anchor_hashes, anchor_ids = np.unique(anchors, return_inverse=True)
+        document_hashes, document_ids = np.unique(documents, return_inverse=True)
+        anchor_ids = anchor_ids.astype(np.int64)
+        document_ids = document_ids.reshape(documents.shape).astype(np.int64)
+        pairs = np.unique(np.stack([anchor_ids, document_ids[:, 0]], axis=1), axis=0)
+        starts = np.searchsorted(pairs[:, 0], np.arange(len(anchor_hashes) + 1)).astype(np.int64)
+        return cls(
+            anchors=anchor_ids,
+            documents=document_ids,
+            starts=starts,
+            positives=np.ascontiguousarray(pairs[:, 1]),
+            anchor_hashes=anchor_hashes,
+            document_hashes=document_hashes,
+        )
 
     def of_anchor(self, anchor: int) -> Ints:
         """Return the ids of the documents known to be positives of this anchor."""
         return self.positives[self.starts[anchor] : self.starts[anchor + 1]]
 
-    def mask(self, rows: Sequence[int]) -> npt.NDArray[np.bool_]:
+    def ids(self, batch: Sequence[Mapping[str, Any]]) -> Ints:
+        """Return (B, 2 + negatives) ids of the texts of some training rows: anchor, positive, hard negatives."""
+        columns = document_columns(batch[0])
+        anchors = np.searchsorted(self.anchor_hashes, hashes([row["anchor"] for row in batch]))
+        documents = [np.searchsorted(self.document_hashes, hashes([row[name] for row in batch])) for name in columns]
+        return np.stack([anchors, *documents], axis=1).astype(np.int64)
+
+    def mask(self, ids: Ints) -> npt.NDArray[np.bool_]:
         """Tell which documents of a batch are known positives of which of its anchors, a row's own positive left out.
 
         Args:
-            rows: (B,) row numbers of the whole batch, over all devices.
+            ids: (B, 2 + negatives) of the whole batch, over all devices, as `ids` gives them.
 
         Returns:
-            (B, B * (1 + negatives)) in the loss's order of candidates: all positives, then all first negatives, and so on.
-            True where the candidate must not count as a negative.
+            (B, B * (1 + negatives)) in the loss's order of candidates: all positives, then all first negatives, and so
+            on. True where the candidate must not count as a negative.
         """
-        index = np.asarray(rows)
-        candidates = self.documents[index].T.reshape(-1)
+        candidates = ids[:, 1:].T.reshape(-1)
         places: dict[int, list[int]] = {}
         for place, document in enumerate(candidates.tolist()):
             places.setdefault(document, []).append(place)
-        mask = np.zeros((len(index), len(candidates)), dtype=bool)
-        for row, anchor in enumerate(self.anchors[index].tolist()):
+        mask = np.zeros((len(ids), len(candidates)), dtype=bool)
+        for row, anchor in enumerate(ids[:, 0].tolist()):
             for document in self.of_anchor(anchor).tolist():
                 mask[row, places.get(document, [])] = True
-        mask[np.arange(len(index)), np.arange(len(index))] = False
+        mask[np.arange(len(ids)), np.arange(len(ids))] = False
         return mask
 
 
-def _hashes(rows: Any, column: str) -> npt.NDArray[np.uint64]:
-    """Hash a text column, (N,) uint64, reading some thousand rows at a time."""
+def document_columns(names: Iterable[str]) -> list[str]:
+    """Return the columns whose texts are candidates: the positive, then the hard negatives."""
+    return ["positive", *(name for name in names if name.startswith("negative"))]
+
+
+def hashes(texts: Sequence[str]) -> Hashes:
+    """Return a 64-bit hash per text."""
+    return np.array([xxhash.xxh3_64_intdigest(text.encode()) for text in texts], dtype=np.uint64)
+
+
+def _column_hashes(rows: Any, column: str) -> Hashes:
+    """Hash a text column, (N,), reading some thousand rows at a time."""
     size = 10_000
-    found = np.empty(len(rows), dtype=np.uint64)
     texts = rows.select_columns([column])
-    for start in range(0, len(rows), size):
-        batch = texts[start : start + size][column]
-        found[start : start + len(batch)] = [xxhash.xxh3_64_intdigest(text.encode()) for text in batch]
-    return found
+    return np.concatenate([hashes(texts[start : start + size][column]) for start in range(0, len(rows), size)])
 
 
 class NoKnownPositives(DefaultBatchSampler):

@@ -10,6 +10,7 @@ def main(experiment: EmbedExperiment) -> float:
 
     Never the test score: choosing settings by it would make the test set a part of the training.
     """
+    from finewise.processes import leave
     from finewise.run import Run
 
     check(experiment)
@@ -17,6 +18,7 @@ def main(experiment: EmbedExperiment) -> float:
         from embed.export import save_model, show, write_record
 
         if run.finished is not None:
+            leave()
             return show(run, run.finished)
 
         with run.stage("data"):
@@ -35,6 +37,9 @@ def main(experiment: EmbedExperiment) -> float:
             from embed.trainer import train
 
             outcome = train(model, data, experiment, run)
+        leave()
+        if not run.is_first:
+            return outcome.best_score
         with run.stage("test"):
             proof = prove(model, data.tests, experiment, run, outcome.best_step)
         with run.stage("save"):

@@ -1,10 +1,12 @@
 """The library's trainer, put together from the settings: loss, batches, dev score, counters."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from sentence_transformers.sentence_transformer.data_collator import SentenceTransformerDataCollator
 from sentence_transformers.sentence_transformer.evaluation import SentenceEvaluator
 from transformers import PrinterCallback
 
@@ -13,10 +15,23 @@ from embed.data import EmbedData
 from embed.losses import build
 from embed.negatives import KnownPositives, NoKnownPositives
 from embed.prove import score_dev
+from finewise import processes
 from finewise.config import DEV_KEY
 from finewise.encoder import Encoder
 from finewise.fit import Outcome, Seen, callbacks, fit, total_steps, training_arguments
 from finewise.run import Run
+
+
+@dataclass
+class IdCollator(SentenceTransformerDataCollator):
+    """The library's collator, which also gives the ids of the texts, as labels, for the mask of the loss."""
+
+    known: KnownPositives | None = None
+
+    def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
+        """Tokenise a batch of rows."""
+        batch = super().__call__(features)
+        return batch if self.known is None else {**batch, "label": torch.from_numpy(self.known.ids(features))}
 
 
 class DevScore(SentenceEvaluator):
@@ -68,7 +83,7 @@ def train(model: Encoder, data: EmbedData, experiment: EmbedExperiment, run: Run
         run: The run, which may be a resumed one.
     """
     run.check_space(needed_space(model, experiment))
-    world = _world_size()
+    world = processes.world()
     rows = data.train.rows
     known = KnownPositives.of(rows)
     seen = Seen()
@@ -92,11 +107,16 @@ def train(model: Encoder, data: EmbedData, experiment: EmbedExperiment, run: Run
         model=model,
         args=arguments,
         train_dataset=rows,
-        loss=build(experiment.loss, experiment.matryoshka, model, known, mask=data.train.labels_are_rows, world=world),
+        loss=build(experiment.loss, experiment.matryoshka, model, known, mask=data.train.mask, world=world),
         evaluator=DevScore(experiment.selection.metric, lambda model: score_dev(model, data.dev, experiment)),
         callbacks=callbacks(run, seen, experiment),
     )
     trainer.seen = seen
+    if data.train.mask:
+        plain = {
+            item.name: getattr(trainer.data_collator, item.name) for item in fields(trainer.data_collator) if item.init
+        }
+        trainer.data_collator = IdCollator(**plain, known=known)
     if experiment.sampler == "no_known_positives":
         trainer.sampler = NoKnownPositives(
             known, experiment.optim.batch_size, drop_last=world > 1, seed=experiment.seed, world=world
@@ -110,11 +130,3 @@ def needed_space(model: Encoder, experiment: EmbedExperiment) -> int:
     weights = sum(parameter.numel() for parameter in model.parameters()) * 4
     # One more checkpoint than are kept is on the disk while it is written, and the best one may be an older one.
     return weights * 3 * (experiment.run.keep_checkpoints + 2) + weights + 20_000_000
-
-
-def _world_size() -> int:
-    return (
-        torch.distributed.get_world_size()
-        if torch.distributed.is_available() and torch.distributed.is_initialized()
-        else 1
-    )

@@ -8,6 +8,8 @@ from typing import Protocol, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from finewise import processes
+
 T = TypeVar("T")
 
 out = Console(highlight=False)
@@ -24,7 +26,8 @@ class Advance(Protocol):
 def say(text: str) -> None:
     """Print one plain remark (no markup is read from it) on stderr, and put it into the run's log file."""
     logging.getLogger("finewise").info(text)
-    err.print(text, markup=False, soft_wrap=True)
+    if processes.is_first():
+        err.print(text, markup=False, soft_wrap=True)
 
 
 @contextmanager

@@ -91,6 +91,7 @@ def training_arguments(
         activation_checkpointing=optim.activation_checkpointing,
         bf16=use_bf16(experiment.run.precision, device),
         use_cpu=device == "cpu",
+        ddp_backend="gloo" if device == "cpu" else None,
         seed=experiment.seed,
         data_seed=experiment.seed,
         eval_strategy="steps",

@@ -23,7 +23,7 @@ from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
-from finewise import record
+from finewise import processes, record
 from finewise.config import RunConfig
 from finewise.console import say
 from finewise.errors import InputError
@@ -52,14 +52,16 @@ class Run:
         dir: The folder.
         finished: The record of an earlier, finished run of the same command, when `resume=auto` found one; else None.
         resumed: True when an unfinished run goes on.
+        is_first: Whether this process writes and prints; False in all but one of several that train together.
     """
 
-    def __init__(self, directory: Path, task: str, name: str, manifest: dict[str, Any], lock: FileLock) -> None:
+    def __init__(self, directory: Path, task: str, name: str, manifest: dict[str, Any], lock: FileLock | None) -> None:
         self.dir = directory
         self.task = task
         self.name = name
         self.manifest = manifest
         self.resumed = manifest["attempts"] > 1
+        self.is_first = lock is not None
         self.finished: dict[str, Any] | None = None
         self._lock = lock
         self._handler: logging.Handler | None = None
@@ -77,6 +79,25 @@ class Run:
         Raises:
             InputError: The folder cannot be written, is in use by another process, or holds a run already.
         """
+        settings: RunConfig = experiment.run
+        if processes.world() == 1:
+            return cls._open(task, experiment, name, resume)
+        run, refusal = None, None
+        if processes.is_first():
+            try:
+                run = cls._open(task, experiment, name, resume)
+            except InputError as error:
+                refusal = str(error)
+        told = processes.share((str(run.dir), run.manifest, run.finished) if run else refusal, settings.device)
+        if isinstance(told, str):
+            raise InputError(told) if processes.is_first() else SystemExit(2)
+        if run is None:
+            run = cls(Path(told[0]), task, name or "", told[1], None)
+            run.finished = told[2]
+        return run
+
+    @classmethod
+    def _open(cls, task: str, experiment: Any, name: str | None, resume: str) -> Self:
         settings: RunConfig = experiment.run
         name = name or str(getattr(experiment, "name", "default"))
         fingerprint = fingerprint_of(experiment)
@@ -111,7 +132,7 @@ class Run:
 
     def __enter__(self) -> Self:
         """Start the log file."""
-        if self.finished is None:
+        if self.finished is None and self.is_first:
             self._handler = logging.FileHandler(self.dir / "log.txt", encoding="utf-8")
             self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
             logging.getLogger().addHandler(self._handler)
@@ -130,7 +151,8 @@ class Run:
         if self._handler is not None:
             logging.getLogger().removeHandler(self._handler)
             self._handler.close()
-        self._lock.release()
+        if self._lock is not None:
+            self._lock.release()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -142,6 +164,10 @@ class Run:
         finally:
             seconds = self.manifest["seconds"]
             seconds[name] = round(seconds.get(name, 0.0) + time.perf_counter() - start, 3)
+            self._write_manifest()
+
+    def _write_manifest(self) -> None:
+        if self.is_first:
             record.write_json(self.dir / MANIFEST, self.manifest)
 
     def pin(self, key: str, value: Any) -> None:
@@ -157,13 +183,13 @@ class Run:
                 "start afresh with resume=never, or restore it"
             )
         pins[key] = value
-        record.write_json(self.dir / MANIFEST, self.manifest)
+        self._write_manifest()
 
     def note_test_read(self, checkpoint: int) -> None:
         """Write down that a checkpoint is about to be scored on test. Scoring the same one again is no new reading."""
         if checkpoint not in self.manifest["tested"]:
             self.manifest["tested"].append(checkpoint)
-            record.write_json(self.dir / MANIFEST, self.manifest)
+            self._write_manifest()
 
     @property
     def test_reads(self) -> int:

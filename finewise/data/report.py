@@ -138,7 +138,11 @@ class AuditReport:
             "leakage": self.leakage,
             "leaked_rows": len(self.leaked),
             "dropped_rows": self.dropped,
-            "findings": [asdict(finding) | {"share": round(finding.share, 6)} for finding in self.findings],
+            "findings": [
+                asdict(finding)
+                | {"share": round(finding.share, 6), "examples": [asdict(one) for one in finding.examples]}
+                for finding in self.findings
+            ],
             "truncation": [asdict(cut) | {"share": round(cut.share, 6)} for cut in self.truncation],
             "remarks": list(self.remarks),
         }

@@ -204,14 +204,14 @@ def to_retrieval(
     queries = _texts_by_row(pairs, "anchor", query_row[answered])
     document_names = [f"d{pairs.numbers[row]}" for row in document_row]
     query_names = [f"q{pairs.numbers[row]}" for row in query_row]
-    qrels: dict[str, dict[str, int]] = {query_names[code]: {} for code in np.flatnonzero(answered)}
+    document_order = np.argsort(document_row, kind="stable")
+    query_order = np.argsort(query_row[answered], kind="stable")
+    answered_names = [query_names[code] for code in np.flatnonzero(answered)]
+    qrels: dict[str, dict[str, int]] = {answered_names[code]: {} for code in query_order}
     for row in np.flatnonzero(answered[query]):
         grades = qrels[query_names[query[row]]]
         key = document_names[document[row]]
         grades[key] = max(grades.get(key, 0), int(relevant[row]))
-    document_order = np.argsort(document_row, kind="stable")
-    query_order = np.argsort(query_row[answered], kind="stable")
-    answered_names = [query_names[code] for code in np.flatnonzero(answered)]
     known = set(pairs.positive_keys.tolist())
     corpus_ids = [document_names[code] for code in document_order]
     texts = [corpus[code] for code in document_order]

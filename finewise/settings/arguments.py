@@ -23,6 +23,9 @@ from finewise.settings.schema import Schema
 UNQUOTABLE = re.compile(r"[,()\[\]{}'\"$\\]")
 """Characters by which a value may be meant as more than plain text."""
 
+REFERENCES = {"model": "model.name", "data": "data.train", "benchmark": "benchmark.path"}
+"""Groups whose choices people also name by a path, a hub id or package:..., and the setting that is then meant."""
+
 SIGNS = {OverrideType.CHANGE: "", OverrideType.ADD: "+", OverrideType.FORCE_ADD: "++", OverrideType.DEL: "~"}
 
 
@@ -148,10 +151,19 @@ def read_overrides(texts: Iterable[str], schema: Schema, parser: OverridesParser
         del given[max(at - 1, 0) : at + 2]
     for text in given:
         try:
-            setters.append(_read(text, schema, parser))
+            setters.append(_read(_reference(text, schema), schema, parser))
         except InputError as error:
             mistakes.append(str(error))
     return setters, mistakes
+
+
+def _reference(text: str, schema: Schema) -> str:
+    """Let `model=REFERENCE` stand for `model.name=REFERENCE`, where a path or a hub id cannot be meant as a choice."""
+    key, _, value = text.partition("=")
+    setting = REFERENCES.get(key.lstrip("+"))
+    if setting is None or not re.search(r"[/:]", value) or schema.find(setting, {}) is None:
+        return text
+    return f"{setting}={value}"
 
 
 def _read(text: str, schema: Schema, parser: OverridesParser) -> Setter:

@@ -41,8 +41,12 @@ def features(model: Encoder, columns: int = 3) -> list[dict[str, Any]]:
 
 
 def known(pairs: list[tuple[int, ...]]) -> KnownPositives:
-    table = np.array(pairs, dtype=np.int64)
-    return KnownPositives.from_ids(table[:, 0], table[:, 1:])
+    table = np.array(pairs, dtype=np.uint64)
+    return KnownPositives.from_hashes(table[:, 0], table[:, 1:])
+
+
+def ids_of(texts: KnownPositives) -> torch.Tensor:
+    return torch.from_numpy(np.column_stack([texts.anchors, texts.documents]))
 
 
 DISTINCT = [(0, 0, 10), (1, 1, 11), (2, 2, 12), (3, 3, 13)]
@@ -52,12 +56,13 @@ OVERLAP = [
     (2, 2, 1),
     (3, 3, 13),
 ]  # anchor 0 twice; row 2's hard negative is a positive of anchor 0
-ROWS = torch.arange(4)
 
 
 def value_and_gradient(model: Encoder, loss: torch.nn.Module, columns: int = 3) -> tuple[float, torch.Tensor]:
     model.zero_grad()
-    value = loss(features(model, columns), ROWS)
+    texts = getattr(loss, "known", getattr(getattr(loss, "loss", None), "known", None))
+    labels = torch.tensor([0.9, 0.1, 0.5, 0.3]) if texts is None else ids_of(texts)
+    value = loss(features(model, columns), labels)
     value.backward()
     gradient = torch.cat([weight.grad.flatten() for weight in model.parameters() if weight.grad is not None])
     return value.item(), gradient.clone()
@@ -94,7 +99,7 @@ def test_a_known_positive_gets_no_push(model: Encoder) -> None:
     anchors = torch.nn.functional.normalize(torch.randn(4, 8, generator=torch.Generator().manual_seed(0)), dim=1)
     documents = torch.nn.functional.normalize(torch.randn(8, 8, generator=torch.Generator().manual_seed(1)), dim=1)
     documents.requires_grad_()
-    mask = torch.from_numpy(known(OVERLAP).mask(range(4)))
+    mask = torch.from_numpy(known(OVERLAP).mask(ids_of(known(OVERLAP)).numpy()))
     info_nce(anchors, documents, scale=20, symmetric=False, known=mask, count=1)[0].backward()
     assert documents.grad is not None
     # Anchor 0 knows documents 0 (its own), 1 (row 1's positive) and 1 again (row 2's hard negative, place 6).

@@ -15,8 +15,8 @@ ids = st.integers(0, 12)
 
 
 def known_of(rows: list[tuple[int, int, int]]) -> KnownPositives:
-    table = np.array(rows, dtype=np.int64)
-    return KnownPositives.from_ids(table[:, 0], table[:, 1:])
+    table = np.array(rows, dtype=np.uint64)
+    return KnownPositives.from_hashes(table[:, 0], table[:, 1:])
 
 
 def conflicts(rows: list[tuple[int, int, int]], batch: list[int]) -> list[tuple[int, int]]:
@@ -86,7 +86,8 @@ def test_what_cannot_be_placed_is_counted_and_said(caplog: pytest.LogCaptureFixt
 @given(st.lists(st.tuples(ids, ids, ids), min_size=2, max_size=30), st.data())
 def test_the_mask_marks_known_positives_and_never_the_own_one(rows: list[tuple[int, int, int]], data: Any) -> None:
     batch = data.draw(st.lists(st.sampled_from(range(len(rows))), min_size=1, max_size=10, unique=True))
-    mask = known_of(rows).mask(batch)
+    known = known_of(rows)
+    mask = known.mask(np.column_stack([known.anchors, known.documents])[batch])
     positives: dict[int, set[int]] = {}
     for anchor, positive, _ in rows:
         positives.setdefault(anchor, set()).add(positive)
@@ -105,3 +106,5 @@ def test_texts_are_compared_across_columns() -> None:
     assert known.documents[0, 1] == known.documents[1, 0]
     assert known.documents.shape == (3, 2)
     assert len(known.of_anchor(int(known.anchors[0]))) == 2
+    ids = known.ids([rows[2], rows[0]])
+    assert ids.tolist() == [[known.anchors[2], *known.documents[2]], [known.anchors[0], *known.documents[0]]]

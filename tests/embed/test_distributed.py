@@ -1,0 +1,51 @@
+"""Several processes train one model: the loss sees the gathered batch, and there is one run folder."""
+
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+Pairs = Callable[[int], list[tuple[str, str]]]
+
+
+def test_gathered_loss_and_gradient_equal_those_of_one_process(tiny_model: Path, tmp_path: Path) -> None:
+    script = Path(__file__).with_name("gathered.py")
+    command = [sys.executable, str(script), str(tiny_model), str(tmp_path / "store")]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_torchrun_makes_one_run(tiny_model: Path, tmp_path: Path, learnable_pairs: Pairs) -> None:
+    with (tmp_path / "train.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("anchor", "positive"), *learnable_pairs(300)])
+    command = [
+        *(
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--nproc-per-node",
+            "2",
+            "--master-port",
+            "0",
+            "-m",
+            "embed.train",
+        ),
+        *(
+            f"data.train={tmp_path / 'train.csv'}",
+            f"model={tiny_model}",
+            f"run.root={tmp_path / 'runs'}",
+            "run.device=cpu",
+        ),
+        *("optim.batch_size=16", "optim.learning_rate=3e-3", "optim.epochs=3"),
+    ]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
+    assert ran.returncode == 0, ran.stderr
+    (path,) = tmp_path.rglob("record.json")
+    record = json.loads(path.read_text())
+    assert record["selection"]["best"] > record["selection"]["untuned"]
+    # 240 training rows, two processes of 16 rows: 7 whole gathered batches an epoch; two texts a row.
+    assert record["selection"]["steps"] == 21
+    assert record["cost"]["texts"] == 21 * 32 * 2
+    assert ran.stdout.count("tuned beats untuned") + ran.stdout.count("no difference between tuned and untuned") == 1
