@@ -65,11 +65,13 @@ def load(experiment: EmbedExperiment, run: Run) -> EmbedData:
         read_retrieval(config.path, split=config.split, name=config.name, corpus=config.corpus)
         for config in experiment.benchmarks.values()
     ]
-    data = load_data(experiment.data, experiment.audit, experiment.seed, limit=token_limit(experiment.model))
+    data = load_data(
+        experiment.data, experiment.audit, experiment.seed, limit=token_limit(experiment.model), more=benchmarks
+    )
     assert data.dev is not None
     assert data.test is not None
     if run.is_first:
-        err.print(data.report)
+        err.print(data.report.brief(), soft_wrap=True)
     tests = [data.test, *benchmarks] if experiment.own_test else benchmarks
     for task in (data.dev, *tests):
         check_set(task)

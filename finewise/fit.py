@@ -15,6 +15,7 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from finewise import processes
 from finewise.config import DEV_KEY, ExperimentConfig
 from finewise.console import err, say
 from finewise.device import pick_device, use_bf16
@@ -91,7 +92,7 @@ def training_arguments(
         activation_checkpointing=optim.activation_checkpointing,
         bf16=use_bf16(experiment.run.precision, device),
         use_cpu=device == "cpu",
-        ddp_backend="gloo" if device == "cpu" else None,
+        ddp_backend="gloo" if device == "cpu" and processes.world() > 1 else None,
         seed=experiment.seed,
         data_seed=experiment.seed,
         eval_strategy="steps",

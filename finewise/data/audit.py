@@ -26,6 +26,7 @@ def audit(
     limit: TokenLimit | str | None = None,
     seed: int = 0,
     remarks: Sequence[str] = (),
+    more: Sequence[RetrievalSet] = (),
 ) -> AuditReport:
     """Look for what makes training rows useless, misleading or unfair.
 
@@ -37,12 +38,14 @@ def audit(
         limit: How tokens are counted; a line that says why they cannot be; or None to leave the ledger out.
         seed: Draws the rows that the costly checks look at when there are more than `config.max_rows`.
         remarks: More to tell in the report.
+        more: Other sets that will be scored; training rows must not be in them either.
     """
     told = [*train.notes.remarks, *remarks]
     if isinstance(limit, str):
         told.append(limit)
     with progress("audit", None) as advance, ThreadPoolExecutor(1) as beside:
-        held = [Held.of(task) for task in (dev, test) if task is not None]
+        held = [Held.of(task.split, task) for task in (dev, test) if task is not None]
+        held += [Held.of(f"{task.name} {task.split}", task) for task in more]
         columns = list(columns_of(train, held))
         # Tokenizers work outside Python's lock, on the cores that the rest leaves idle.
         cuts = beside.submit(cuts_of, columns, limit, config, seed) if isinstance(limit, TokenLimit) else None
@@ -59,7 +62,7 @@ def audit(
             findings += near(train, held, config, seed, leaked, advance)
         truncation = tuple(cuts.result()) if cuts is not None else ()
     return AuditReport(
-        rows={"train": len(train)} | {one.task.split: len(one.task.query_ids) for one in held},
+        rows={"train": len(train)} | {one.label: len(one.task.query_ids) for one in held},
         findings=tuple(sorted(findings, key=lambda finding: ORDER[finding.severity])),
         truncation=truncation,
         remarks=tuple(told),

@@ -59,7 +59,7 @@ class Column:
 
 
 def columns_of(train: Pairs, held: list[Held]) -> Iterator[Column]:
-    """Yield every column of texts; a corpus that dev and test share only once."""
+    """Yield every column of texts; a corpus that several sets share only once."""
 
     def of_train(name: str) -> Callable[[], Iterator[pa.Array]]:
         def batches() -> Iterator[pa.Array]:
@@ -74,13 +74,13 @@ def columns_of(train: Pairs, held: list[Held]) -> Iterator[Column]:
     for name in ("anchor", "positive", *train.negatives):
         yield Column("train", name, len(train), of_train(name), train.where)
     for one in held:
-        yield Column(one.task.split, "queries", len(one.queries), of_texts(one.task.queries), one.query)
-    if len(held) == 2 and np.array_equal(np.unique(held[0].corpus), np.unique(held[1].corpus)):
-        one = held[0]
-        yield Column("dev+test", "corpus", len(one.corpus), of_texts(one.task.corpus), one.document)
-        return
+        yield Column(one.label, "queries", len(one.queries), of_texts(one.task.queries), one.query)
+    corpora: dict[bytes, list[Held]] = {}
     for one in held:
-        yield Column(one.task.split, "corpus", len(one.corpus), of_texts(one.task.corpus), one.document)
+        corpora.setdefault(np.unique(one.corpus).tobytes(), []).append(one)
+    for sharing in corpora.values():
+        one, label = sharing[0], "+".join(each.label for each in sharing)
+        yield Column(label, "corpus", len(one.corpus), of_texts(one.task.corpus), one.document)
 
 
 def content(column: Column, config: AuditConfig) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ from finewise.data.retrieval import RetrievalSet
 class Held:
     """The content keys of a held-out set."""
 
+    label: str
     task: RetrievalSet
     queries: Keys
     corpus: Keys
@@ -21,8 +22,8 @@ class Held:
     pair_queries: NDArray[np.int64]
 
     @classmethod
-    def of(cls, task: RetrievalSet) -> "Held":
-        """Compute the keys of a set."""
+    def of(cls, label: str, task: RetrievalSet) -> "Held":
+        """Compute the keys of a set, which messages call by the label."""
         queries, corpus = text_keys(task.queries), text_keys(task.corpus)
         wanted = {document for grades in task.qrels.values() for document, grade in grades.items() if grade > 0}
         place = {document: number for number, document in enumerate(task.corpus_ids) if document in wanted}
@@ -34,6 +35,7 @@ class Held:
         ]
         ends = np.array(links, dtype=np.int64).reshape(-1, 2)
         return cls(
+            label=label,
             task=task,
             queries=queries,
             corpus=corpus,
@@ -44,8 +46,8 @@ class Held:
 
     def query(self, number: int) -> str:
         """Name a query in a message."""
-        return f"{self.task.split} query {self.task.query_ids[number]}"
+        return f"{self.label} query {self.task.query_ids[number]}"
 
     def document(self, number: int) -> str:
         """Name a document in a message."""
-        return f"{self.task.split} document {self.task.corpus_ids[number]}"
+        return f"{self.label} document {self.task.corpus_ids[number]}"

@@ -24,7 +24,7 @@ from finewise.data.report import Example, Finding, Severity, rows_shown, sampled
 
 def leaks(train: Pairs, held: Held, config: AuditConfig, leaked: NDArray[np.bool_]) -> Iterator[Finding]:
     """Yield exact overlaps of train and one held-out set; mark the leaked rows."""
-    split = held.task.split
+    split = held.label
     fates: dict[str, tuple[Severity, str]] = {
         "refuse": ("refuse", "audit.leakage=drop removes these rows, =allow keeps them"),
         "drop": ("warn", "removed (audit.leakage=drop)"),
@@ -139,11 +139,11 @@ def near(
             if column == "anchor":
                 kind, theirs, name = "near_query", np.arange(len(one.queries)), one.query
                 texts: Sequence[str] = one.task.queries
-                there, what = one.queries, f"a {one.task.split} query"
+                there, what = one.queries, f"a {one.label} query"
             else:
                 kind, theirs, name = "near_document", one.relevant, one.document
                 texts = one.task.corpus
-                there, what = one.corpus, f"a document relevant to a {one.task.split} query"
+                there, what = one.corpus, f"a document relevant to a {one.label} query"
             theirs = sampled(theirs, config.max_rows, seed)
             base = sketch(texts[int(number)] for number in theirs)
             close = matches(mine, base, config.near_duplicate_threshold)

@@ -1,6 +1,6 @@
 """From the settings to audited rows: read, split, audit, cut to size."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -42,7 +42,12 @@ class LoadedData:
 
 
 def load(
-    config: DataConfig, audit_config: AuditConfig, seed: int, *, limit: TokenLimit | str | None = None
+    config: DataConfig,
+    audit_config: AuditConfig,
+    seed: int,
+    *,
+    limit: TokenLimit | str | None = None,
+    more: Sequence[RetrievalSet] = (),
 ) -> LoadedData:
     """Read, split and audit the data; refuse what the audit refuses.
 
@@ -51,17 +56,23 @@ def load(
         audit_config: What is looked for, and what a leak leads to.
         seed: Of the splits and samples.
         limit: How tokens are counted, see finewise.data.tokens; None leaves the ledger of cut texts out.
+        more: Other sets that will be scored, to be audited for leaks as well.
 
     Raises:
         InputError: The data is wrong, or leaks and audit.leakage is refuse.
     """
-    data = prepare(config, audit_config, seed, limit=limit)
+    data = prepare(config, audit_config, seed, limit=limit, more=more)
     data.report.check()
     return data
 
 
 def prepare(
-    config: DataConfig, audit_config: AuditConfig, seed: int, *, limit: TokenLimit | str | None = None
+    config: DataConfig,
+    audit_config: AuditConfig,
+    seed: int,
+    *,
+    limit: TokenLimit | str | None = None,
+    more: Sequence[RetrievalSet] = (),
 ) -> LoadedData:
     """Do all that `load` does, but leave it to the caller to obey the report's refusals."""
     train = read_pairs(config.train, config.columns)
@@ -88,7 +99,7 @@ def prepare(
             # Both search the documents of both: twice the corpus, and still no training row in it.
             others = [text for name, piece in pieces.items() if name != part for text in piece.rows["positive"]]
             held[part] = _to_retrieval(pieces[part], part, config, others, remarks)
-    report = audit(train, held["dev"], held["test"], audit_config, limit=limit, seed=seed, remarks=remarks)
+    report = audit(train, held["dev"], held["test"], audit_config, limit=limit, seed=seed, remarks=remarks, more=more)
     if audit_config.leakage == "drop" and len(report.leaked):
         keep = np.setdiff1d(np.arange(len(train)), report.leaked, assume_unique=True)
         if len(keep) < 2:

@@ -147,14 +147,41 @@ class AuditReport:
             "remarks": list(self.remarks),
         }
 
+    @property
+    def sizes(self) -> str:
+        """How much was audited, such as "train 24,000 rows, dev 2,000 queries"."""
+        return ", ".join(
+            f"{split} {count:,} {'rows' if split == 'train' else 'queries'}" for split, count in self.rows.items()
+        )
+
+    def brief(self) -> RenderableType:
+        """Return the view before a training: what may cost quality, and what will be cut, a line each."""
+        lines = [Text(f"audit: {self.sizes}")]
+        for finding in self.findings:
+            if finding.severity != "note":
+                line = Text(f"  {finding.severity:6} ", style=COLOURS[finding.severity])
+                line.append(f"{finding.split}: {finding.count:,} of {finding.of:,} {finding.message}", style="default")
+                lines.append(line)
+        cut = [
+            f"{row.split} {row.column} {row.over:,} of {row.texts:,} texts ({row.share:.1%})"
+            for row in self.truncation
+            if row.over
+        ]
+        if cut:
+            lines.append(Text(f"  cut at {self.truncation[0].limit} tokens: {', '.join(cut)}"))
+        lines += [Text(f"  note: {remark}") for remark in self.remarks]
+        notes = sum(finding.severity == "note" for finding in self.findings)
+        if self.findings:
+            lines.append(
+                Text(f"  and {notes} notes; examples of all: python -m finewise.audit with the same data", style="dim")
+            )
+        return Group(*lines)
+
     def __rich__(self) -> RenderableType:
         """Return the terminal's view: findings with examples, then the ledger, then remarks."""
         parts: list[RenderableType] = []
-        sizes = ", ".join(
-            f"{split} {count:,} {'rows' if split == 'train' else 'queries'}" for split, count in self.rows.items()
-        )
         if self.findings:
-            table = Table(title=f"Data audit: {sizes}", title_justify="left", expand=False)
+            table = Table(title=f"Data audit: {self.sizes}", title_justify="left", expand=False)
             for column in ("", "split", "count", "share"):
                 table.add_column(column, justify="right" if column in ("count", "share") else "left", no_wrap=True)
             table.add_column("what")
@@ -166,7 +193,7 @@ class AuditReport:
                 table.add_row(severity, finding.split, f"{finding.count:,}", f"{finding.share:.1%}", what)
             parts.append(table)
         else:
-            parts.append(Text(f"Data audit: {sizes}: nothing found"))
+            parts.append(Text(f"Data audit: {self.sizes}: nothing found"))
         if self.truncation:
             limit = self.truncation[0].limit
             ledger = Table(title=f"Texts cut at {limit} tokens", title_justify="left", expand=False)

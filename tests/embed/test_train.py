@@ -1,0 +1,310 @@
+"""A whole experiment on a tiny model: what it leaves behind, what it refuses, and when."""
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sentence_transformers import SentenceTransformer
+
+from benchmarks.config import BenchmarkConfig, ScoringConfig
+from benchmarks.retrieval import load_per_query
+from embed.config import (
+    CachedMultipleNegativesRanking,
+    CoSENT,
+    EmbedExperiment,
+    LossConfig,
+    MatryoshkaConfig,
+    MultipleNegativesRanking,
+    Triplet,
+)
+from embed.train import main
+from finewise.config import AuditConfig, DataConfig, ModelConfig, OptimConfig, RunConfig, SelectionConfig
+from finewise.errors import InputError
+
+Pairs = Callable[..., list[tuple[str, str]]]
+Make = Callable[..., EmbedExperiment]
+
+
+def write_csv(path: Path, header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])
+    return path
+
+
+@pytest.fixture
+def make(tiny_model: Path, tmp_path: Path, learnable_pairs: Pairs) -> Make:
+    """Makes a small experiment; keyword arguments replace its parts."""
+
+    def experiment(rows: int = 200, **parts: Any) -> EmbedExperiment:
+        train = tmp_path / "train.csv"
+        if not train.exists():
+            write_csv(train, ("anchor", "positive"), learnable_pairs(rows))
+        settings: dict[str, Any] = {
+            "data": DataConfig(train=str(train)),
+            "model": ModelConfig(name=str(tiny_model)),
+            "optim": OptimConfig(epochs=2, batch_size=16, learning_rate=3e-3),
+            "selection": SelectionConfig(evaluations=2),
+            "scoring": ScoringConfig(metrics=["ndcg@10", "map"], depth=50, resamples=200),
+            "run": RunConfig(root=str(tmp_path / "runs"), device="cpu"),
+        }
+        return EmbedExperiment(**settings | parts)
+
+    return experiment
+
+
+def only_run(tmp_path: Path) -> Path:
+    (manifest,) = (tmp_path / "runs").rglob("run.json")
+    return manifest.parent
+
+
+def record_of(tmp_path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((only_run(tmp_path) / "record.json").read_text())
+    return content
+
+
+def test_what_a_run_leaves_behind(make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    best = main(make())
+    run, record = only_run(tmp_path), record_of(tmp_path)
+    assert best == record["selection"]["best"] > record["selection"]["untuned"]
+    systems = {(row["system"], row["metric"]) for row in record["scores"]}
+    assert systems == {(name, metric) for name in ("tuned", "untuned", "bm25") for metric in ("ndcg@10", "map")}
+    for row in record["scores"]:
+        assert row["low"] <= row["value"] <= row["high"]
+        assert row["n"] == 20
+        assert row["data_revision"]
+    assert {(row["a"], row["b"]) for row in record["comparisons"]} == {("tuned", "untuned"), ("tuned", "bm25")}
+    assert record["data"]["rows"] == {"train": 160, "dev": 20, "test": 20}
+    assert record["data"]["audit"]["truncation"]
+    assert record["selection"]["test_reads"] == 1
+    assert record["cost"]["texts"] == 160 * 2 * 2
+    assert set(record["cost"]["seconds"]) == {"data", "model", "before", "train", "test", "save"}
+    assert {"torch", "sentence-transformers"} <= set(record["versions"])
+    for name in ("config.yaml", "report.html", "train.jsonl", "log.txt", "per_query.npz", "model/README.md"):
+        assert (run / name).stat().st_size > 0
+    assert {result.system for result in load_per_query(run / "per_query.npz")} == {"tuned", "untuned", "bm25"}
+    shown = capsys.readouterr().out
+    assert re.search(r"tuned (beats|is worse)|no difference between tuned and untuned", shown)
+    page = (run / "report.html").read_text()
+    assert "<svg" in page
+    assert "untuned" in page
+
+
+def test_the_saved_model_needs_no_finewise_and_scores_as_recorded(make: Make, tmp_path: Path) -> None:
+    main(make())
+    folder = only_run(tmp_path) / "model"
+    code = (
+        "import sys\nfrom sentence_transformers import SentenceTransformer\n"
+        f"model = SentenceTransformer({str(folder)!r}, device='cpu')\nprint(model.encode_query('bal bam').sum())\n"
+        "assert not [name for name in sys.modules if name.split('.')[0] in ('finewise', 'embed', 'benchmarks')]"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    plain = SentenceTransformer(str(folder), device="cpu")
+    assert float(ran.stdout) == pytest.approx(float(plain.encode_query("bal bam").sum()), abs=1e-5)
+    card = (folder / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name:")
+    for expected in ("| files | tuned |", "bm25", "learning rate 0.003", "160 train", "## Limits"):
+        assert expected in card
+
+
+@pytest.mark.parametrize(
+    ("loss", "header"),
+    [
+        (CachedMultipleNegativesRanking(mini_batch_tokens=64), ("anchor", "positive")),
+        (MultipleNegativesRanking(symmetric=False, mask_known_positives=False), ("anchor", "positive", "negative")),
+        (Triplet(), ("anchor", "positive", "negative_1", "negative_2")),
+        (CoSENT(), ("anchor", "positive", "score")),
+        (MultipleNegativesRanking(), ("anchor", "positive", "score")),
+    ],
+    ids=["cached", "hard negatives", "triplet", "cosent", "positives by score"],
+)
+def test_every_loss_trains(
+    make: Make, tmp_path: Path, learnable_pairs: Pairs, loss: LossConfig, header: tuple[str, ...]
+) -> None:
+    rows: list[tuple[Any, ...]] = []
+    for number, (pair, other) in enumerate(zip(learnable_pairs(160, 1), learnable_pairs(160, 2), strict=True)):
+        extra = {
+            "score": round(0.6 + number / 400, 3),
+            "negative": other[1],
+            "negative_1": other[1],
+            "negative_2": other[0],
+        }
+        rows.append((*pair, *(extra[name] for name in header[2:])))
+        if "score" in header:
+            rows.append((pair[0], other[1], 0.1))
+    write_csv(tmp_path / "train.csv", header, rows)
+    main(make(loss=loss, optim=OptimConfig(batch_size=16, learning_rate=3e-3)))
+    assert record_of(tmp_path)["status"] == "finished"
+    curve = [json.loads(line) for line in (only_run(tmp_path) / "train.jsonl").read_text().splitlines()]
+    assert all(entry["loss"] > 0 for entry in curve if "loss" in entry)
+
+
+def test_matryoshka_is_scored_at_every_dimension(make: Make, tmp_path: Path) -> None:
+    main(make(matryoshka=MatryoshkaConfig(dims=[32, 8])))
+    record = record_of(tmp_path)
+    assert {row["system"] for row in record["scores"]} == {"tuned", "tuned@8", "untuned", "untuned@8", "bm25"}
+    assert ("tuned@8", "untuned@8") in {(row["a"], row["b"]) for row in record["comparisons"]}
+
+
+def test_patience_stops_early(make: Make, tmp_path: Path) -> None:
+    optim = OptimConfig(epochs=40, batch_size=16, learning_rate=3e-3, scheduler="constant", warmup=0)
+    main(make(optim=optim, selection=SelectionConfig(every_steps=5, patience=2)))
+    selection = record_of(tmp_path)["selection"]
+    assert selection["stopped_early"]
+    assert selection["steps"] == selection["best_step"] + 10 < 400
+
+
+def test_sorted_and_padded_execution_agree(make: Make, tmp_path: Path) -> None:
+    losses = {}
+    for execution in ("padded", "sorted"):
+        optim = OptimConfig(max_steps=4, batch_size=16, learning_rate=1e-3)
+        experiment = make(optim=optim, execution=execution, micro_batch_tokens=64, name=execution, seed=1)
+        main(experiment)
+        (run,) = (tmp_path / "runs" / "embed" / execution).iterdir()
+        lines = [json.loads(line) for line in (run / "train.jsonl").read_text().splitlines()]
+        losses[execution] = [entry["loss"] for entry in lines if "loss" in entry]
+    # Dropout draws other masks, so the losses agree closely and not exactly; the exact test is in test_encoder.py.
+    assert losses["sorted"] == pytest.approx(losses["padded"], rel=0.25)
+
+
+def test_a_benchmark_is_scored_and_audited(make: Make, tmp_path: Path, learnable_pairs: Pairs) -> None:
+    folder = tmp_path / "beir"
+    (folder / "qrels").mkdir(parents=True)
+    pairs = learnable_pairs(15, 9)
+    (folder / "corpus.jsonl").write_text(
+        "".join(json.dumps({"_id": f"d{n}", "text": p}) + "\n" for n, (_, p) in enumerate(pairs))
+    )
+    (folder / "queries.jsonl").write_text(
+        "".join(json.dumps({"_id": f"q{n}", "text": a}) + "\n" for n, (a, _) in enumerate(pairs))
+    )
+    lines = "".join(f"q{n}\td{n}\t1\n" for n in range(15))
+    (folder / "qrels" / "test.tsv").write_text(f"query-id\tcorpus-id\tscore\n{lines}")
+    benchmark = {"mine": BenchmarkConfig(name="mine", path=str(folder))}
+    main(make(benchmarks=benchmark, own_test=False))
+    record = record_of(tmp_path)
+    assert {row["benchmark"] for row in record["scores"]} == {"mine"}
+    assert record["data"]["audit"]["rows"]["mine test"] == 15
+    write_csv(tmp_path / "leaking.csv", ("anchor", "positive"), [*learnable_pairs(200), *pairs[:3]])
+    with pytest.raises(InputError, match=r"of .* training rows are in the held-out data .*mine test query"):
+        main(make(benchmarks=benchmark, data=DataConfig(train=str(tmp_path / "leaking.csv")), name="leak"))
+
+
+class TestRefusals:
+    """Found before a minute is spent, with one line, and nothing half-written."""
+
+    def test_accumulation_tells_what_it_would_not_do(self, make: Make) -> None:
+        optim = OptimConfig(batch_size=32, gradient_accumulation_steps=4)
+        with pytest.raises(
+            ValueError, match=r"does not enlarge the set of negatives.*loss=cached_mnrl optim.batch_size=128"
+        ):
+            make(optim=optim)
+        make(optim=optim, loss=Triplet())
+
+    @pytest.mark.parametrize(("loss", "column"), [(Triplet(), "negative"), (CoSENT(), "score")])
+    def test_a_loss_that_does_not_fit_the_columns(self, make: Make, loss: LossConfig, column: str) -> None:
+        with pytest.raises(
+            InputError, match=rf"needs a column '{column}'.*data\.columns\.{column}=.*loss=mnrl or cached_mnrl"
+        ):
+            main(make(loss=loss))
+
+    def test_scores_that_call_nothing_positive(self, make: Make, tmp_path: Path, learnable_pairs: Pairs) -> None:
+        rows = [(*pair, 0.9 if number < 60 else 0.1) for number, pair in enumerate(learnable_pairs(120))]
+        write_csv(tmp_path / "train.csv", ("anchor", "positive", "score"), rows)
+        held = write_csv(tmp_path / "held.csv", ("anchor", "positive"), learnable_pairs(20, 5))
+        data = DataConfig(train=str(tmp_path / "train.csv"), dev=str(held), test=str(held), relevant_score=0.95)
+        with pytest.raises(InputError, match=r"only 0 of 120 rows have a score of at least data\.relevant_score=0\.95"):
+            main(make(data=data))
+
+    def test_a_folder_that_cannot_be_written(self, make: Make, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("")
+        with pytest.raises(InputError, match=r"cannot write there .*set run\.root or run\.dir"):
+            main(make(run=RunConfig(root=str(tmp_path / "file" / "runs"), device="cpu")))
+
+    def test_a_full_disk_is_told_before_the_training(self, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(
+            "shutil.disk_usage", lambda path: os.statvfs_result and type("Usage", (), {"free": 1_000_000})
+        )
+        with pytest.raises(InputError, match=r"the run needs about \d+ MB on this disk, 1 MB are free"):
+            main(make())
+
+    def test_a_device_that_is_not_there(self, make: Make, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match=r"run\.device.*'abacus'"):
+            main(make(run=RunConfig(root=str(tmp_path / "runs"), device="abacus")))
+
+    def test_data_that_changed_since_the_run_began(self, make: Make, tmp_path: Path, learnable_pairs: Pairs) -> None:
+        experiment = make(resume="auto")
+        experiment.model.max_seq_length = 32
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("embed.trainer.train", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                main(experiment)
+        write_csv(tmp_path / "train.csv", ("anchor", "positive"), learnable_pairs(180, 3))
+        with pytest.raises(InputError, match=r"the data changed since this run began.*resume=never"):
+            main(experiment)
+
+    def test_a_run_in_a_folder_that_holds_another(self, make: Make, tmp_path: Path) -> None:
+        run = RunConfig(dir=str(tmp_path / "runs" / "one"), device="cpu")
+        main(make(run=run))
+        with pytest.raises(InputError, match="holds a finished run already"):
+            main(make(run=run))
+        with pytest.raises(InputError, match=r"holds a run with other settings"):
+            main(make(run=run, seed=7, resume="auto"))
+
+    def test_leaked_rows_refuse_and_are_dropped_on_request(
+        self, make: Make, tmp_path: Path, learnable_pairs: Pairs
+    ) -> None:
+        held = write_csv(tmp_path / "held.csv", ("anchor", "positive"), learnable_pairs(30, 5))
+        write_csv(tmp_path / "train.csv", ("anchor", "positive"), learnable_pairs(200) + learnable_pairs(10, 5))
+        data = DataConfig(train=str(tmp_path / "train.csv"), test=str(held), dev_size=20)
+        with pytest.raises(InputError, match=r"10 of \d+ training rows are in the held-out data.*audit\.leakage=drop"):
+            main(make(data=data))
+        main(make(data=data, audit=AuditConfig(leakage="drop"), name="dropped"))
+        (path,) = (tmp_path / "runs" / "embed" / "dropped").rglob("record.json")
+        assert json.loads(path.read_text())["data"]["audit"]["dropped_rows"] >= 10
+
+
+def test_five_hundred_pairs_of_ones_own_with_one_override(tmp_path: Path, learnable_pairs: Pairs) -> None:
+    """The command a newcomer types, with the default model, cut short by max_steps."""
+    write_csv(tmp_path / "mine.csv", ("anchor", "positive"), learnable_pairs(500))
+    command = [sys.executable, "-m", "embed.train", "data.train=mine.csv"]
+    ran = subprocess.run(
+        [*command, "optim.max_steps=2", "optim.batch_size=8"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "saved: runs/embed/default/" in ran.stdout.replace("\n", "")
+    assert record_of(tmp_path)["data"]["rows"] == {"train": 400, "dev": 50, "test": 50}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.csv", "runs"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["data.train=nowhere.csv"], "nowhere.csv"),
+        (["data.train=train.csv", "model.name=package:no_such/model"], "not installed"),
+        (["data.train=train.csv", "selection.metric=ndgc@10"], "did you mean 'ndcg@10'"),
+        (["data=debian", "+benchmark@benchmarks.mine=files", "benchmarks.mine.path=nowhere"], "nowhere"),
+    ],
+)
+def test_mistakes_are_answered_with_one_line_before_torch(
+    tmp_path: Path, learnable_pairs: Pairs, arguments: list[str], message: str
+) -> None:
+    write_csv(tmp_path / "train.csv", ("anchor", "positive"), learnable_pairs(50))
+    code = (
+        "import sys, atexit\natexit.register(lambda: print('torch' in sys.modules))\n"
+        "from embed.train import main\nmain()"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 2
+    assert message in ran.stderr
+    assert len(ran.stderr.strip().splitlines()) == 1, ran.stderr
+    assert ran.stdout.strip() == "False"
+    assert not (tmp_path / "runs").exists()
