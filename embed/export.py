@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from html import escape
 from typing import Any
 
 from benchmarks.retrieval import PER_QUERY_FILE, save_per_query
@@ -92,16 +93,19 @@ def show(run: Run, record: dict[str, Any]) -> float:
         return float(selection["best"])
     out.print(score_table(scores, comparisons, headline))
     for sentence in verdicts(comparisons, headline):
-        out.print(sentence, markup=False)
+        out.print(sentence, markup=False, soft_wrap=True)
     if selection["best"] <= selection["untuned"]:
         out.print(
             f"warning: on dev no checkpoint was better than the untuned model ({label(selection['metric'])} "
             f"{number(selection['untuned'])}, best {number(selection['best'])}): training did not help; look at the "
             "audit, lower optim.learning_rate, or keep the untuned model",
             markup=False,
+            soft_wrap=True,
         )
     out.print(
-        f"saved: {run.dir / MODEL} (loads with SentenceTransformer), {run.dir / REPORT}, record.json", markup=False
+        f"saved: {run.dir / MODEL} (loads with SentenceTransformer), {run.dir / REPORT}, record.json",
+        markup=False,
+        soft_wrap=True,
     )
     return float(selection["best"])
 
@@ -180,7 +184,9 @@ may be weaker now; that was not measured in this run unless a benchmark above sa
 
 def _report(record: dict[str, Any], proof: Proof, experiment: EmbedExperiment, run: Run) -> None:
     headline = experiment.scoring.metrics[0]
-    sentences = "".join(f'<p class="verdict">{sentence}</p>' for sentence in verdicts(proof.comparisons, headline))
+    sentences = "".join(
+        f'<p class="verdict">{escape(sentence)}</p>' for sentence in verdicts(proof.comparisons, headline)
+    )
     metric = experiment.selection.metric
     audit = record["data"]["audit"]
     findings = [

@@ -4,6 +4,7 @@ Nothing here knows a task. A branch builds its Trainer from `training_arguments`
 """
 
 import json
+import math
 import os
 import shutil
 import time
@@ -59,7 +60,7 @@ def total_steps(experiment: ExperimentConfig, batches: int) -> int:
     if optim.max_steps is not None:
         return optim.max_steps
     per_epoch = max(1, -(-batches // optim.gradient_accumulation_steps))
-    return max(1, -(-int(per_epoch * optim.epochs * 1_000_000) // 1_000_000))
+    return max(1, math.ceil(per_epoch * optim.epochs - 1e-9))
 
 
 def training_arguments(
@@ -347,9 +348,8 @@ class LiveProgress(TrainerCallback):
         """Return the numbers beside the bar."""
         seconds = max(1e-9, time.perf_counter() - self.begun[0] - self.paused)
         texts, tokens = (self.seen.texts - self.begun[1]) / seconds, (self.seen.tokens - self.begun[2]) / seconds
-        return (
-            f"loss {self.loss:.3f}  lr {self.rate:.1e}  {texts:.0f} texts/s  {tokens:.0f} tokens/s  dev {self.dev:.4f}"
-        )
+        dev = "" if math.isnan(self.dev) else f"  dev {self.dev:.4f}"
+        return f"loss {self.loss:.3f}  lr {self.rate:.1e}  {texts:.0f} texts/s  {tokens:.0f} tokens/s{dev}"
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Move the bar."""
