@@ -51,12 +51,14 @@ def check(experiment: EmbedExperiment) -> None:
     """Look at what the settings point to, before anything slow is imported.
 
     Raises:
-        InputError: The model or a data reference is not there.
+        InputError: The model, a data reference or a tracker is not there.
     """
     from finewise.data.sources import exists
     from finewise.references import model_reference
+    from finewise.run import check_trackers
 
     model_reference(experiment.model.name)
+    check_trackers(experiment.run.report_to)
     data = experiment.data
     references = [data.train, data.dev, data.test]
     references += [path for bench in experiment.benchmarks.values() for path in (bench.path, bench.corpus)]

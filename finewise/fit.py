@@ -3,6 +3,7 @@
 Nothing here knows a task. A branch builds its Trainer from `training_arguments` and `callbacks`, and runs it with `fit`.
 """
 
+import errno
 import json
 import math
 import os
@@ -14,12 +15,14 @@ from typing import Any
 
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from safetensors import SafetensorError
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from finewise import processes
 from finewise.config import DEV_KEY, ExperimentConfig
 from finewise.console import err, say
 from finewise.device import pick_device, use_bf16
+from finewise.errors import InputError
 from finewise.record import write_json
 from finewise.run import Run
 
@@ -138,7 +141,16 @@ def fit(trainer: Trainer, run: Run, seen: Seen, *, patience: int | None) -> Outc
     if over:
         trainer.state = state
     else:
-        trainer.train(resume_from_checkpoint=str(last) if last else None)
+        try:
+            trainer.train(resume_from_checkpoint=str(last) if last else None)
+        except (OSError, RuntimeError, SafetensorError) as error:
+            # The libraries' writers tell a full disk each in their own way, few of them as an OSError.
+            if disk_is_full(error, run.dir):
+                raise InputError(
+                    f"{checkpoints}: the disk is full; free some space, then the same command with resume=auto goes on "
+                    "from the last whole checkpoint"
+                ) from error
+            raise
     state = trainer.state
     best = checkpoints / f"checkpoint-{state.best_global_step}"
     if not is_whole(best):
@@ -154,6 +166,13 @@ def fit(trainer: Trainer, run: Run, seen: Seen, *, patience: int | None) -> Outc
         stopped_early=state.global_step < state.max_steps,
         seen=seen,
     )
+
+
+def disk_is_full(error: Exception, folder: Path) -> bool:
+    """Tell whether an error while writing means that the disk is full."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return "No space left" in str(error) or shutil.disk_usage(folder).free < 1_000_000
 
 
 def callbacks(run: Run, seen: Seen, experiment: ExperimentConfig) -> list[TrainerCallback]:

@@ -5,6 +5,7 @@ is an unfinished run, which `resume=auto` finishes.
 """
 
 import hashlib
+import importlib.util
 import json
 import logging
 import os
@@ -27,9 +28,23 @@ from finewise import processes, record
 from finewise.config import RunConfig
 from finewise.console import say
 from finewise.errors import InputError
+from finewise.names import unknown
 from finewise.settings import command, to_yaml
 
 MANIFEST = "run.json"
+TRACKERS = {
+    "clearml": "clearml",
+    "codecarbon": "codecarbon",
+    "comet_ml": "comet_ml",
+    "dvclive": "dvclive",
+    "mlflow": "mlflow",
+    "swanlab": "swanlab",
+    "tensorboard": "tensorboard",
+    "trackio": "trackio",
+    "wandb": "wandb",
+}
+"""The Trainer's trackers, and the package that each needs."""
+
 LIBRARIES = (
     "finewise",
     "torch",
@@ -148,6 +163,8 @@ class Run:
         """Close the log file and let the folder go. An unfinished run stays, to be resumed."""
         if error is not None and not isinstance(error, SystemExit):
             log.error("stopped: %s: %s", type(error).__name__, error)
+        if isinstance(error, KeyboardInterrupt) and self.manifest["pins"]:
+            say(f"unfinished: {self.dir}; the same command with resume=auto goes on from its last checkpoint")
         if self._handler is not None:
             logging.getLogger().removeHandler(self._handler)
             self._handler.close()
@@ -239,6 +256,19 @@ class Run:
         report(whole)
         record.write_json(self.dir / record.FILE, whole)
         return whole
+
+
+def check_trackers(names: list[str]) -> None:
+    """Refuse a tracker that the Trainer does not know, or whose package is missing.
+
+    Raises:
+        InputError: Names the tracker and the fix.
+    """
+    for name in names:
+        if name not in TRACKERS:
+            raise InputError(f"run.report_to: {unknown('tracker', name, TRACKERS)}")
+        if importlib.util.find_spec(TRACKERS[name]) is None:
+            raise InputError(f"run.report_to: the tracker '{name}' is not installed; pip install {TRACKERS[name]}")
 
 
 def fingerprint_of(experiment: Any) -> str:

@@ -2,12 +2,12 @@
 
 import csv
 import json
-import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -228,11 +228,31 @@ class TestRefusals:
             main(make(run=RunConfig(root=str(tmp_path / "file" / "runs"), device="cpu")))
 
     def test_a_full_disk_is_told_before_the_training(self, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(
-            "shutil.disk_usage", lambda path: os.statvfs_result and type("Usage", (), {"free": 1_000_000})
-        )
+        monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1_000_000))
         with pytest.raises(InputError, match=r"the run needs about \d+ MB on this disk, 1 MB are free"):
             main(make())
+
+    def test_a_disk_that_fills_up_in_the_middle(self, make: Make, tmp_path: Path) -> None:
+        def full(*args: Any, **kwargs: Any) -> None:
+            raise RuntimeError(
+                "[enforce fail at inline_container.cc] PytorchStreamWriter failed: No space left on device"
+            )
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("torch.save", full)
+            with pytest.raises(InputError, match=r"the disk is full; free some space.*resume=auto"):
+                main(make(resume="auto"))
+        assert not list(tmp_path.rglob("record.json"))
+        main(make(resume="auto"))
+        assert record_of(tmp_path)["cost"]["attempts"] == 2
+
+    @pytest.mark.parametrize(
+        ("name", "message"), [("tensorbord", "did you mean 'tensorboard'"), ("clearml", "pip install")]
+    )
+    def test_a_tracker_that_is_not_there(self, make: Make, tmp_path: Path, name: str, message: str) -> None:
+        with pytest.raises(InputError, match=message):
+            main(make(run=RunConfig(root=str(tmp_path / "runs"), report_to=[name])))
+        assert not (tmp_path / "runs").exists()
 
     def test_a_device_that_is_not_there(self, make: Make, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"run\.device.*'abacus'"):
