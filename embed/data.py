@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from datasets import Dataset
+from datasets import Dataset, disable_progress_bars
 
 from benchmarks.retrieval import check as check_set
 from embed.config import LOSSES, EmbedExperiment, MultipleNegativesRanking, Triplet
@@ -15,7 +15,6 @@ from finewise.data.report import AuditReport
 from finewise.data.retrieval import RetrievalSet
 from finewise.data.sources import read_retrieval
 from finewise.data.tokens import token_limit
-from finewise.device import quiet
 from finewise.errors import InputError
 from finewise.run import Run
 
@@ -55,12 +54,12 @@ class TrainingRows:
 
 
 def load(experiment: EmbedExperiment, run: Run) -> EmbedData:
-    """Read, split and audit the data, show what the audit found, and pin the content to the run.
+    """Read, split and audit the data, and show what the audit found.
 
     Raises:
-        InputError: The data is wrong, leaks, does not fit the loss, or changed since the run to be resumed began.
+        InputError: The data is wrong, leaks, or does not fit the loss.
     """
-    quiet()
+    disable_progress_bars()
     benchmarks = [
         read_retrieval(config.path, split=config.split, name=config.name, corpus=config.corpus)
         for config in experiment.benchmarks.values()
@@ -75,7 +74,6 @@ def load(experiment: EmbedExperiment, run: Run) -> EmbedData:
     tests = [data.test, *benchmarks] if experiment.own_test else benchmarks
     for task in (data.dev, *tests):
         check_set(task)
-    run.pin("data", data.revision)
     return EmbedData(
         train=training_rows(data.train.rows, experiment),
         dev=data.dev,

@@ -2,35 +2,37 @@
 
 import json
 import shutil
+from dataclasses import asdict
 from html import escape
 from typing import Any
 
 from benchmarks.retrieval import PER_QUERY_FILE, save_per_query
-from benchmarks.table import label, number, score_markdown, score_table, verdicts
+from benchmarks.table import label, score_markdown, verdicts
 from embed.config import LOSSES, EmbedExperiment
 from embed.data import EmbedData
+from embed.negatives import Plan
 from embed.prove import Proof
+from embed.result import MODEL, REPORT
 from finewise.config import DEV_KEY
-from finewise.console import out
 from finewise.device import describe, peak_memory, use_bf16
 from finewise.encoder import Encoder, dimension
 from finewise.fit import JOURNAL, Outcome
-from finewise.record import Comparison, Score, rows
+from finewise.record import rows
+from finewise.references import model_reference
 from finewise.report import curve, page, preformatted, table
 from finewise.run import Run
 
-MODEL = "model"
-REPORT = "report.html"
 
-
-def save_model(model: Encoder, data: EmbedData, proof: Proof, experiment: EmbedExperiment, run: Run) -> None:
+def save_model(
+    model: Encoder, data: EmbedData, outcome: Outcome, proof: Proof, experiment: EmbedExperiment, run: Run
+) -> None:
     """Save the model in the library's own format, with its card. Written aside and renamed: it is whole or not there."""
     final, part = run.dir / MODEL, run.dir / f"{MODEL}.part"
     for folder in (final, part):
         if folder.exists():
             shutil.rmtree(folder)
     model.save_pretrained(str(part), create_model_card=False)
-    (part / "README.md").write_text(model_card(model, data, proof, experiment), encoding="utf-8")
+    (part / "README.md").write_text(model_card(model, data, outcome, proof, experiment), encoding="utf-8")
     part.rename(final)
 
 
@@ -39,6 +41,7 @@ def write_record(
     data: EmbedData,
     before: float,
     outcome: Outcome,
+    plan: Plan | None,
     proof: Proof,
     experiment: EmbedExperiment,
     run: Run,
@@ -46,7 +49,6 @@ def write_record(
     """Write the per-query values, the report and, last of all, record.json; return the record."""
     device = str(model.device)
     save_per_query(run.dir / PER_QUERY_FILE, proof.results)
-    seconds = run.manifest["seconds"]["train"]
     return run.finish(
         {
             "device": describe(device, use_bf16(experiment.run.precision, device)),
@@ -56,6 +58,7 @@ def write_record(
                 "name": experiment.data.name,
                 "revision": data.revision,
                 "rows": data.rows,
+                "batches": asdict(plan) if plan else None,
                 "audit": data.report.summary(),
             },
             "scores": rows(proof.scores),
@@ -63,7 +66,8 @@ def write_record(
             "cost": {
                 "texts": outcome.seen.texts,
                 "tokens": outcome.seen.tokens,
-                "tokens_per_second": round(outcome.seen.tokens / max(seconds, 1e-9), 1),
+                "step_seconds": round(outcome.seen.seconds, 3),
+                "tokens_per_second": round(outcome.seen.tokens / max(outcome.seen.seconds, 1e-9), 1),
                 "peak_memory_bytes": peak_memory(device),
             },
             "selection": {
@@ -83,34 +87,7 @@ def write_record(
     )
 
 
-def show(run: Run, record: dict[str, Any]) -> float:
-    """Print the table and the verdicts of a finished run; return the dev score of the chosen checkpoint."""
-    scores = [Score(**row) for row in record["scores"]]
-    comparisons = [Comparison(**row) for row in record["comparisons"]]
-    headline = scores[0].metric
-    selection = record["selection"]
-    if not run.is_first:
-        return float(selection["best"])
-    out.print(score_table(scores, comparisons, headline))
-    for sentence in verdicts(comparisons, headline):
-        out.print(sentence, markup=False, soft_wrap=True)
-    if selection["best"] <= selection["untuned"]:
-        out.print(
-            f"warning: on dev no checkpoint was better than the untuned model ({label(selection['metric'])} "
-            f"{number(selection['untuned'])}, best {number(selection['best'])}): training did not help; look at the "
-            "audit, lower optim.learning_rate, or keep the untuned model",
-            markup=False,
-            soft_wrap=True,
-        )
-    out.print(
-        f"saved: {run.dir / MODEL} (loads with SentenceTransformer), {run.dir / REPORT}, record.json",
-        markup=False,
-        soft_wrap=True,
-    )
-    return float(selection["best"])
-
-
-def model_card(model: Encoder, data: EmbedData, proof: Proof, experiment: EmbedExperiment) -> str:
+def model_card(model: Encoder, data: EmbedData, outcome: Outcome, proof: Proof, experiment: EmbedExperiment) -> str:
     """Return the model's README.md: how to use it, scores beside baselines, data, settings, limits."""
     headline = experiment.scoring.metrics[0]
     loss = next(name for name, kind in LOSSES.items() if type(experiment.loss) is kind)
@@ -125,7 +102,7 @@ def model_card(model: Encoder, data: EmbedData, proof: Proof, experiment: EmbedE
         "library_name": "sentence-transformers",
         "pipeline_tag": "sentence-similarity",
         "tags": ["sentence-transformers", "feature-extraction", "finewise"],
-        **({"base_model": base} if ":" not in base and not base.startswith(("/", ".", "~")) else {}),
+        **({"base_model": hub_id} if isinstance(hub_id := model_reference(base), str) else {}),
     }
     cut = "\n".join(
         f"- {row.split} {row.column}: {row.over} of {row.texts} texts ({row.share:.1%}) are longer than the limit and cut"
@@ -171,7 +148,8 @@ by {label(experiment.selection.metric)}; test was read after that.
 
 ## Training
 
-Loss {loss}, {optim.epochs:g} epochs, batch {optim.batch_size}, learning rate {optim.learning_rate:g}, seed {experiment.seed}.
+Loss {loss}, {outcome.best_step} of {outcome.steps} steps (dev chose), batch {optim.batch_size},
+learning rate {optim.learning_rate:g}, seed {experiment.seed}.
 Every setting is in the run's config.yaml.
 
 ## Limits

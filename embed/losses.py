@@ -17,8 +17,7 @@ from embed.config import (
     Triplet,
 )
 from embed.negatives import KnownPositives
-from finewise.encoder import Encoder, dimension
-from finewise.errors import InputError
+from finewise.encoder import Encoder
 
 DISTANCES = {
     "cosine": losses.TripletDistanceMetric.COSINE,
@@ -57,18 +56,20 @@ def info_nce(
     """
     own = torch.arange(first, first + count, device=anchors.device)
     rows = torch.arange(count, device=anchors.device)
-    minus_infinity = -torch.inf
-    to_document = util.cos_sim(anchors[own], documents) * scale
-    if known is not None:
-        to_document = to_document.masked_fill(known[own], minus_infinity)
-    positive = to_document[rows, own]
-    log_z = torch.logsumexp(to_document, dim=1)
-    if symmetric:
-        to_anchor = util.cos_sim(documents[own], anchors) * scale
+    # In bf16 a logit near 20 has steps of 0.125, as large as the loss itself late in a training.
+    with torch.autocast(anchors.device.type, enabled=False):
+        anchors, documents = anchors.float(), documents.float()
+        to_document = util.cos_sim(anchors[own], documents) * scale
         if known is not None:
-            to_anchor = to_anchor.masked_fill(known[:, own].T, minus_infinity)
-        log_z = (log_z + torch.logsumexp(to_anchor, dim=1)) / 2
-    return log_z - positive
+            to_document = to_document.masked_fill(known[own], -torch.inf)
+        positive = to_document[rows, own]
+        log_z = torch.logsumexp(to_document, dim=1)
+        if symmetric:
+            to_anchor = util.cos_sim(documents[own], anchors) * scale
+            if known is not None:
+                to_anchor = to_anchor.masked_fill(known[:, own].T, -torch.inf)
+            log_z = (log_z + torch.logsumexp(to_anchor, dim=1)) / 2
+        return log_z - positive
 
 
 class MaskedMultipleNegativesRankingLoss(losses.MultipleNegativesRankingLoss):
@@ -148,9 +149,6 @@ def build(
         known: What belongs together among the training rows.
         mask: Whether labels are ids of texts, by which known positives are masked.
         world: Number of devices; from two on, embeddings are gathered so that all devices' texts are candidates.
-
-    Raises:
-        InputError: A Matryoshka dimension exceeds the model's.
     """
     gather = world > 1
     loss: nn.Module
@@ -186,10 +184,6 @@ def build(
         raise AssertionError(f"no loss is built for {type(config).__name__}")
     if not matryoshka.dims:
         return loss
-    full = dimension(model)
-    too_large = [dim for dim in matryoshka.dims if dim > full]
-    if too_large:
-        raise InputError(f"matryoshka.dims must be at most {full}, the model's dimension; got {too_large}")
     return losses.MatryoshkaLoss(
         model, loss, matryoshka_dims=matryoshka.dims, matryoshka_weights=matryoshka.weights or None
     )

@@ -4,12 +4,22 @@ from transformers import set_seed
 
 from embed.config import EmbedExperiment
 from finewise.device import pick_device
-from finewise.encoder import Encoder, load_encoder, token_budget
+from finewise.encoder import Encoder, dimension, load_encoder, token_budget
+from finewise.errors import InputError
 
 
 def load_for(experiment: EmbedExperiment) -> Encoder:
-    """Load the model of an experiment, seeded, on its device."""
+    """Load the model of an experiment, seeded, on its device.
+
+    Raises:
+        InputError: The model cannot be loaded, or is smaller than a Matryoshka dimension.
+    """
     set_seed(experiment.seed)
     device = pick_device(experiment.run.device)
     budget = token_budget(experiment.execution, experiment.micro_batch_tokens, device)
-    return load_encoder(experiment.model, device, micro_batch_tokens=budget)
+    model = load_encoder(experiment.model, device, micro_batch_tokens=budget)
+    full = dimension(model)
+    too_large = [dim for dim in experiment.matryoshka.dims if dim > full]
+    if too_large:
+        raise InputError(f"matryoshka.dims must be at most {full}, the model's dimension; got {too_large}")
+    return model

@@ -5,7 +5,7 @@ would teach the model to push apart what belongs together. The sampler keeps suc
 the mask of the loss takes them out of the denominator.
 """
 
-import logging
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +15,6 @@ import numpy.typing as npt
 import torch
 import xxhash
 from sentence_transformers.base.sampler import DefaultBatchSampler
-
-log = logging.getLogger("finewise")
 
 Ints = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint64]
@@ -68,6 +66,11 @@ class KnownPositives:
             document_hashes=document_hashes,
         )
 
+    @property
+    def nothing_shared(self) -> bool:
+        """Whether no text occurs twice, so that any rows go together."""
+        return len(self.anchor_hashes) == len(self.anchors) and len(self.document_hashes) == self.documents.size
+
     def of_anchor(self, anchor: int) -> Ints:
         """Return the ids of the documents known to be positives of this anchor."""
         return self.positives[self.starts[anchor] : self.starts[anchor + 1]]
@@ -118,59 +121,89 @@ def _column_hashes(rows: Any, column: str) -> Hashes:
     return np.concatenate([hashes(texts[start : start + size][column]) for start in range(0, len(rows), size)])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What an epoch looks like: batches over all devices, mean rows per batch, rows that cannot be placed."""
+
+    batches: int
+    mean_rows: float
+    left_out: int
+
+
 class NoKnownPositives(DefaultBatchSampler):
     """Draws batches in which no row's texts are a known positive of another row's anchor.
 
-    Exact and per anchor: rows r and q never share a batch when a document of r (its positive or a hard negative) is a known
-    positive of q's anchor, or the other way round; equal anchors are the simplest case. With several devices whose embeddings
-    are gathered, this holds over the gathered batch: `world` consecutive batches are drawn as one.
+    Exact and per anchor: rows r and q never share a batch when a document of r (its positive or a hard negative) is a
+    known positive of q's anchor, or the other way round; equal anchors are the simplest case. With several devices whose
+    embeddings are gathered, this holds over the gathered batch: `world` consecutive batches are drawn as one.
 
-    A row that does not fit waits for the next batch. The number of batches is fixed; the few rows that never fitted are left
-    out of the epoch and counted in `left_out`.
+    A row that does not fit waits for the next batch. Where many rows share texts, batches hold fewer rows than asked for
+    and there are more of them; `plan` says so beforehand. Every epoch has the same number of batches. A row that would be
+    alone in its batch is left out: without another row there is no negative, and nothing to learn.
 
     Args:
         known: The texts and what belongs together.
         batch_size: Rows per device.
-        drop_last: Leave out a last batch that is not full.
         seed: With the epoch, decides the order of the rows.
         world: Number of devices whose batches are gathered.
     """
 
-    def __init__(self, known: KnownPositives, batch_size: int, *, drop_last: bool, seed: int, world: int = 1) -> None:
-        super().__init__(range(len(known.anchors)), batch_size=batch_size, drop_last=drop_last, seed=seed)
+    def __init__(self, known: KnownPositives, batch_size: int, *, seed: int, world: int = 1) -> None:
+        super().__init__(range(len(known.anchors)), batch_size=batch_size, drop_last=False, seed=seed)
         self.known = known
+        self.rows_per_device = batch_size
         self.world = world
-        self.left_out = 0
+        self._plan: Plan | None = None
+        if world > 1:
+            # accelerate swallows a batch that is smaller than this attribute says; without it, none.
+            self.batch_size = None  # type: ignore[assignment]
+
+    @property
+    def plan(self) -> "Plan":
+        """How many batches an epoch has, their mean size, and how many rows cannot be placed; from the first epoch."""
+        if self._plan is None:
+            rows, whole = len(self.known.anchors), self.rows_per_device * self.world
+            if self.known.nothing_shared:
+                rest = rows % whole - rows % whole % self.world
+                rest = rest if rest >= 2 else 0
+                groups, placed = rows // whole + (rest > 0), rows - rows % whole + rest
+            else:
+                sizes = [len(group) for group in self._groups(0, 0)]
+                groups, placed = len(sizes), sum(sizes)
+            batches = groups * self.world
+            self._plan = Plan(batches=batches, mean_rows=placed / max(1, batches), left_out=rows - placed)
+        return self._plan
 
     def __len__(self) -> int:
         """Return the number of batches of every epoch, over all devices."""
-        rows, whole = len(self.known.anchors), self.batch_size * self.world
-        return (rows // whole if self.drop_last else -(-rows // whole)) * self.world
+        return self.plan.batches
 
     def __iter__(self) -> Iterator[list[int]]:
         """Yield lists of row numbers."""
-        generator = torch.Generator().manual_seed(self.seed + self.epoch)
-        order = torch.randperm(len(self.known.anchors), generator=generator).tolist()
-        whole = self.batch_size * self.world
-        fresh = iter(order)
+        missing = self.plan.batches // self.world
+        attempt = 0
+        while missing > 0:
+            # Orders differ a little in how many batches they need; a shorter one is filled up from another order.
+            for group in itertools.islice(self._groups(self.epoch, attempt), missing):
+                share = len(group) // self.world
+                for device in range(self.world):
+                    yield group[device * share : (device + 1) * share]
+                missing -= 1
+            attempt += 1
+
+    def _groups(self, epoch: int, attempt: int) -> Iterator[list[int]]:
+        """Yield gathered batches until all rows are placed or only rows are left that would be alone."""
+        generator = torch.Generator().manual_seed(self.seed + epoch + 1_000_003 * attempt)
+        fresh = iter(torch.randperm(len(self.known.anchors), generator=generator).tolist())
         waiting: list[int] = []
-        taken = 0
-        for _ in range(len(self) // self.world):
-            drawn, waiting = self._draw(whole, waiting, fresh)
+        while True:
+            drawn, waiting = self._draw(self.rows_per_device * self.world, waiting, fresh)
             # Every device gets equally many rows, or gathering their embeddings would fail.
-            share = len(drawn) // self.world
-            if share == 0 or (self.drop_last and len(drawn) < whole):
-                break
-            taken += share * self.world
-            for device in range(self.world):
-                yield drawn[device * share : (device + 1) * share]
-        self.left_out = len(order) - taken
-        if self.left_out > (whole if self.drop_last else 0):
-            log.warning(
-                "%d of %d rows share a text with so many others that no batch of this epoch could take them",
-                self.left_out,
-                len(order),
-            )
+            even = len(drawn) - len(drawn) % self.world
+            if even < 2:
+                return
+            waiting = drawn[even:] + waiting
+            yield drawn[:even]
 
     def _draw(self, size: int, waiting: list[int], fresh: Iterator[int]) -> tuple[list[int], list[int]]:
         """Take up to `size` rows that go together, first from those that waited; return them and those that wait on."""

@@ -8,19 +8,20 @@ from finewise.settings import entry
 def main(experiment: EmbedExperiment) -> float:
     """Run one experiment; return the dev score of the chosen checkpoint, which is what a sweep may optimise.
 
-    Never the test score: choosing settings by it would make the test set a part of the training.
+    Never the test score: choosing settings by it would make the test set a part of the training. What is imported here is
+    imported where it is needed: a mistake in the settings or the data is answered before torch is there.
     """
+    from embed.inputs import check, pin
+    from embed.result import show
     from finewise.processes import leave
     from finewise.run import Run
 
     check(experiment)
     with Run.open("embed", experiment, resume=experiment.resume) as run:
-        from embed.export import save_model, show, write_record
-
+        pin(run, experiment)
         if run.finished is not None:
             leave()
             return show(run, run.finished)
-
         with run.stage("data"):
             from embed.data import load
 
@@ -36,35 +37,17 @@ def main(experiment: EmbedExperiment) -> float:
         with run.stage("train"):
             from embed.trainer import train
 
-            outcome = train(model, data, experiment, run)
+            outcome, plan = train(model, data, experiment, run)
         leave()
         if not run.is_first:
             return outcome.best_score
         with run.stage("test"):
             proof = prove(model, data.tests, experiment, run, outcome.best_step)
         with run.stage("save"):
-            save_model(model, data, proof, experiment, run)
-        return show(run, write_record(model, data, before, outcome, proof, experiment, run))
+            from embed.export import save_model, write_record
 
-
-def check(experiment: EmbedExperiment) -> None:
-    """Look at what the settings point to, before anything slow is imported.
-
-    Raises:
-        InputError: The model, a data reference or a tracker is not there.
-    """
-    from finewise.data.sources import exists
-    from finewise.references import model_reference
-    from finewise.run import check_trackers
-
-    model_reference(experiment.model.name)
-    check_trackers(experiment.run.report_to)
-    data = experiment.data
-    references = [data.train, data.dev, data.test]
-    references += [path for bench in experiment.benchmarks.values() for path in (bench.path, bench.corpus)]
-    for reference in references:
-        if reference is not None:
-            exists(reference)
+            save_model(model, data, outcome, proof, experiment, run)
+        return show(run, write_record(model, data, before, outcome, plan, proof, experiment, run))
 
 
 if __name__ == "__main__":

@@ -10,14 +10,16 @@ from sentence_transformers.sentence_transformer.data_collator import SentenceTra
 from sentence_transformers.sentence_transformer.evaluation import SentenceEvaluator
 from transformers import PrinterCallback
 
-from embed.config import EmbedExperiment
+from embed.config import EmbedExperiment, MultipleNegativesRanking
 from embed.data import EmbedData
 from embed.losses import build
-from embed.negatives import KnownPositives, NoKnownPositives
+from embed.negatives import KnownPositives, NoKnownPositives, Plan
 from embed.prove import score_dev
 from finewise import processes
 from finewise.config import DEV_KEY
+from finewise.console import say
 from finewise.encoder import Encoder
+from finewise.errors import InputError
 from finewise.fit import Outcome, Seen, callbacks, fit, total_steps, training_arguments
 from finewise.run import Run
 
@@ -73,7 +75,7 @@ class EmbedTrainer(SentenceTransformerTrainer):
         return super().compute_loss(model, inputs, *args, **kwargs)
 
 
-def train(model: Encoder, data: EmbedData, experiment: EmbedExperiment, run: Run) -> Outcome:
+def train(model: Encoder, data: EmbedData, experiment: EmbedExperiment, run: Run) -> tuple[Outcome, Plan | None]:
     """Fine-tune the model in place; it ends with the weights of the checkpoint that dev chose.
 
     Args:
@@ -81,6 +83,9 @@ def train(model: Encoder, data: EmbedData, experiment: EmbedExperiment, run: Run
         data: The training rows, and dev, which chooses.
         experiment: The settings.
         run: The run, which may be a resumed one.
+
+    Returns:
+        What the training led to, and how its batches were drawn (None: at random).
     """
     run.check_space(needed_space(model, experiment))
     world = processes.world()
@@ -88,10 +93,11 @@ def train(model: Encoder, data: EmbedData, experiment: EmbedExperiment, run: Run
     known = KnownPositives.of(rows)
     seen = Seen()
 
-    batches = len(rows) // (experiment.optim.batch_size * world)
-    if world == 1:
-        batches = -(-len(rows) // experiment.optim.batch_size)
-    steps = total_steps(experiment, batches)
+    sampler = None
+    if experiment.sampler == "no_known_positives" and isinstance(experiment.loss, MultipleNegativesRanking):
+        sampler = NoKnownPositives(known, experiment.optim.batch_size, seed=experiment.seed, world=world)
+        tell(sampler.plan, len(rows), experiment.optim.batch_size)
+    steps = total_steps(experiment, batches_of(sampler, len(rows), experiment.optim.batch_size, world))
     prompts = {"anchor": model.prompts.get("query") or "", "positive": model.prompts.get("document") or ""}
     prompts |= {name: prompts["positive"] for name in rows.column_names if name.startswith("negative")}
     arguments = training_arguments(
@@ -101,7 +107,8 @@ def train(model: Encoder, data: EmbedData, experiment: EmbedExperiment, run: Run
         steps=steps,
         metric=DEV_KEY.format(metric=experiment.selection.metric),
         prompts={name: text for name, text in prompts.items() if text} or None,
-        dataloader_drop_last=world > 1,
+        dataloader_drop_last=world > 1 and sampler is None,
+        accelerator_config={"even_batches": False} if sampler else None,
     )
     trainer = EmbedTrainer(
         model=model,
@@ -117,12 +124,38 @@ def train(model: Encoder, data: EmbedData, experiment: EmbedExperiment, run: Run
             item.name: getattr(trainer.data_collator, item.name) for item in fields(trainer.data_collator) if item.init
         }
         trainer.data_collator = IdCollator(**plain, known=known)
-    if experiment.sampler == "no_known_positives":
-        trainer.sampler = NoKnownPositives(
-            known, experiment.optim.batch_size, drop_last=world > 1, seed=experiment.seed, world=world
-        )
+    trainer.sampler = sampler
     trainer.remove_callback(PrinterCallback)  # our callbacks print; it would repeat every line
-    return fit(trainer, run, seen, patience=experiment.selection.patience)
+    return fit(trainer, run, seen, patience=experiment.selection.patience), sampler.plan if sampler else None
+
+
+def batches_of(sampler: NoKnownPositives | None, rows: int, batch_size: int, world: int) -> int:
+    """Return the batches per device and epoch.
+
+    Raises:
+        InputError: There is none.
+    """
+    if sampler is not None:
+        batches = len(sampler) // world
+    else:
+        batches = rows // (batch_size * world) if world > 1 else -(-rows // batch_size)
+    if batches == 0:
+        raise InputError(
+            f"{rows} training rows make no batch for {world} processes of optim.batch_size={batch_size}"
+            + (": all rows share their texts with one another" if sampler is not None else "")
+            + "; lower optim.batch_size, train on fewer processes, or add rows"
+        )
+    return batches
+
+
+def tell(plan: Plan, rows: int, batch_size: int) -> None:
+    """Say when batches are notably smaller than asked for, or rows are left out."""
+    if plan.left_out > 1 or plan.mean_rows < 0.9 * min(batch_size, rows):
+        say(
+            f"note: many rows share an anchor or a text: to keep known positives out of the negatives, batches hold "
+            f"{plan.mean_rows:.1f} rows on average instead of {batch_size}, and {plan.left_out} of {rows} rows find no "
+            "partner in an epoch; sampler=random fills the batches, and the loss still masks known positives"
+        )
 
 
 def needed_space(model: Encoder, experiment: EmbedExperiment) -> int:

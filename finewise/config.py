@@ -4,6 +4,7 @@ Every field has `help` in its metadata; `--help` and the error messages read it 
 class can know by itself; an experiment class checks combinations.
 """
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -130,9 +131,7 @@ class OptimConfig:
     scheduler: str = setting(
         "linear", "learning rate after the warm-up", ("linear", "cosine", "constant", "polynomial", "inverse_sqrt")
     )
-    optimizer: str = setting(
-        "adamw_torch_fused", "optimiser", ("adamw_torch_fused", "adamw_torch", "adafactor", "sgd", "lion_32bit")
-    )
+    optimizer: str = setting("adamw_torch_fused", "optimiser", ("adamw_torch_fused", "adamw_torch", "adafactor", "sgd"))
     weight_decay: float = setting(0.01, "decoupled weight decay")
     max_grad_norm: float = setting(1.0, "clip the gradient to this L2 norm")
     activation_checkpointing: bool = setting(False, "recompute activations in the backward pass: less memory, slower")
@@ -148,6 +147,8 @@ class OptimConfig:
         ):
             positive(f"optim.{key}", getattr(self, key))
         at_least("optim.warmup", self.warmup, 0)
+        if self.warmup >= 1 and self.warmup != int(self.warmup):
+            raise ValueError(f"optim.warmup must be a share below 1 or a whole number of steps; got {self.warmup}")
         at_least("optim.weight_decay", self.weight_decay, 0)
 
 
@@ -180,6 +181,8 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         at_least("run.keep_checkpoints", self.keep_checkpoints, 1)
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
+            raise ValueError(f"run.device must be auto, cpu, cuda, cuda:N or mps; got '{self.device}'")
 
 
 @dataclass(slots=True, kw_only=True)

@@ -1,16 +1,14 @@
 """What the terminal shows: tables and results on stdout, progress and remarks on stderr."""
 
 import logging
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from finewise import processes
-
-T = TypeVar("T")
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -55,12 +53,3 @@ def progress(description: str, total: int | None) -> Iterator[Advance]:
             bar.advance(task, count)
 
         yield advance
-
-
-def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-    """Iterate over `items` under a progress bar."""
-    size = total if total is not None else (len(items) if isinstance(items, Sized) else None)
-    with progress(description, size) as advance:
-        for item in items:
-            yield item
-            advance()

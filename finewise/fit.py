@@ -9,7 +9,7 @@ import math
 import os
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,11 @@ SAVE_EVERY_SECONDS = 600.0
 
 @dataclass(slots=True)
 class Seen:
-    """What the training has read so far, over all attempts of a resumed run."""
+    """What the training has read so far, and in how many seconds of steps, over all attempts of a resumed run."""
 
     texts: int = 0
     tokens: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +82,13 @@ def training_arguments(
     """
     optim, selection = experiment.optim, experiment.selection
     device = pick_device(experiment.run.device)
+    if optim.warmup >= steps:
+        raise InputError(
+            f"optim.warmup={optim.warmup:g} steps, and the training has {steps}: the peak learning rate would never be "
+            "reached; set a share such as 0.1"
+        )
+    # A share that is less than a step would make the first step one of rate 0, and of a one-step training nothing.
+    warmup = int(optim.warmup) if optim.warmup >= 1 else optim.warmup if optim.warmup * steps >= 1 else 0
     every = min(steps, selection.every_steps or -(-steps // selection.evaluations))
     return kind(
         output_dir=str(run.dir / "checkpoints"),
@@ -88,7 +96,7 @@ def training_arguments(
         max_steps=steps,
         per_device_train_batch_size=optim.batch_size,
         gradient_accumulation_steps=optim.gradient_accumulation_steps,
-        warmup_steps=optim.warmup if optim.warmup < 1 else int(optim.warmup),
+        warmup_steps=warmup,
         lr_scheduler_type={"constant": "constant_with_warmup"}.get(optim.scheduler, optim.scheduler),
         optim=optim.optimizer,
         weight_decay=optim.weight_decay,
@@ -127,7 +135,7 @@ def fit(trainer: Trainer, run: Run, seen: Seen, *, patience: int | None) -> Outc
         patience: Stop after this many evaluations without improvement.
 
     Raises:
-        FloatingPointError: The loss became NaN or infinite.
+        InputError: The loss became NaN or infinite, or the disk is full.
     """
     checkpoints = Path(str(trainer.args.output_dir))
     key = str(trainer.args.metric_for_best_model)
@@ -135,7 +143,7 @@ def fit(trainer: Trainer, run: Run, seen: Seen, *, patience: int | None) -> Outc
     over = False
     if last is not None:
         state = TrainerState.load_from_json(str(last / STATE))
-        seen.texts, seen.tokens = _read_seen(last)
+        seen.texts, seen.tokens, seen.seconds = _read_seen(last)
         over = state.global_step >= state.max_steps or _exhausted(state, key, patience)
         say(f"resume: step {state.global_step} of {state.max_steps}" + (", training was over" if over else ""))
     if over:
@@ -213,9 +221,9 @@ def _step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.rsplit("-", 1)[1])
 
 
-def _read_seen(checkpoint: Path) -> tuple[int, int]:
+def _read_seen(checkpoint: Path) -> tuple[int, int, float]:
     content = json.loads((checkpoint / MARKER).read_text(encoding="utf-8"))
-    return int(content["texts"]), int(content["tokens"])
+    return int(content["texts"]), int(content["tokens"]), float(content["seconds"])
 
 
 def _evaluations(state: TrainerState, key: str) -> list[float]:
@@ -264,7 +272,7 @@ class EvaluateAtTheEnd(TrainerCallback):
         """Stop at once when the loss is NaN or infinite: going on would only burn hours."""
         loss = (logs or {}).get("loss")
         if loss is not None and not torch.isfinite(torch.tensor(float(loss))):
-            raise FloatingPointError(
+            raise InputError(
                 f"the loss is {loss} at step {state.global_step}; lower optim.learning_rate, or set run.precision=fp32"
             )
 
@@ -298,7 +306,7 @@ class Checkpoints(TrainerCallback):
                 with path.open("rb") as file:
                     os.fsync(file.fileno())
                 files[str(path.relative_to(checkpoint))] = path.stat().st_size
-        write_json(checkpoint / MARKER, {"files": files, "texts": self.seen.texts, "tokens": self.seen.tokens})
+        write_json(checkpoint / MARKER, {"files": files, **asdict(self.seen)})
         whole = sorted((path for path in folder.glob("checkpoint-*") if is_whole(path)), key=_step_of)
         for path in whole[: -self.keep]:
             if _step_of(path) != state.best_global_step:
@@ -339,17 +347,16 @@ class LiveProgress(TrainerCallback):
         self.loss = self.rate = self.dev = float("nan")
         self.bar: Progress | None = None
         self.task: Any = None
-        self.begun = (0.0, 0, 0, 0)
+        self.begun = Seen()
+        self.begun_step = 0
+        self.step_began = 0.0
         self.said_at = 0.0
-        self.paused = 0.0
-        self.paused_at: float | None = None
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Open the bar."""
-        self.begun = (time.perf_counter(), self.seen.texts, self.seen.tokens, state.global_step)
-        self.paused = 0.0
+        self.begun, self.begun_step = replace(self.seen), state.global_step
         if err.is_terminal and state.is_world_process_zero:
             self.bar = Progress(
                 TextColumn("train"),
@@ -365,23 +372,22 @@ class LiveProgress(TrainerCallback):
 
     def facts(self) -> str:
         """Return the numbers beside the bar."""
-        seconds = max(1e-9, time.perf_counter() - self.begun[0] - self.paused)
-        texts, tokens = (self.seen.texts - self.begun[1]) / seconds, (self.seen.tokens - self.begun[2]) / seconds
+        seconds = max(1e-9, self.seen.seconds - self.begun.seconds)
+        texts, tokens = (self.seen.texts - self.begun.texts) / seconds, (self.seen.tokens - self.begun.tokens) / seconds
         dev = "" if math.isnan(self.dev) else f"  dev {self.dev:.4f}"
         return f"loss {self.loss:.3f}  lr {self.rate:.1e}  {texts:.0f} texts/s  {tokens:.0f} tokens/s{dev}"
 
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Start the clock: evaluations and checkpoints are not counted as training."""
+        self.step_began = time.perf_counter()
+
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Move the bar."""
+        """Stop the clock and move the bar."""
+        self.seen.seconds += time.perf_counter() - self.step_began
         if self.bar is not None:
             self.bar.update(self.task, completed=state.global_step, facts=self.facts())
-        if control.should_evaluate:
-            self.paused_at = time.perf_counter()
-
-    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Do not count the evaluation's time as training."""
-        if self.paused_at is not None:
-            self.paused += time.perf_counter() - self.paused_at
-            self.paused_at = None
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any
@@ -394,8 +400,8 @@ class LiveProgress(TrainerCallback):
         now = time.monotonic()
         if state.is_world_process_zero and self.bar is None and (self.key in logs or now - self.said_at > 20):
             self.said_at = now
-            here = state.global_step - self.begun[3]
-            left = (time.perf_counter() - self.begun[0]) / max(1, here) * (state.max_steps - state.global_step)
+            per_step = (self.seen.seconds - self.begun.seconds) / max(1, state.global_step - self.begun_step)
+            left = per_step * (state.max_steps - state.global_step)
             say(f"step {state.global_step}/{state.max_steps}  {self.facts()}  {left:.0f} s left")
 
     def on_train_end(

@@ -4,7 +4,6 @@ A record is the only source of the leaderboard. Everything in it is plain JSON.
 """
 
 import json
-import math
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -63,11 +62,6 @@ def write_json(path: Path, content: Any) -> None:
         part.unlink(missing_ok=True)
         raise
     part.replace(path)
-
-
-def finite(value: float) -> float | None:
-    """Return the value, or None where it is not finite (JSON has no NaN)."""
-    return value if math.isfinite(value) else None
 
 
 def rows(items: list[Score] | list[Comparison]) -> list[dict[str, Any]]:

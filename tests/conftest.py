@@ -53,6 +53,12 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def still_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same without dropout: equal batches give equal losses, however they are computed."""
+    return build_tiny_model(tmp_path_factory.mktemp("models") / "still", dropout=0.0)
+
+
+@pytest.fixture(scope="session")
 def vocabulary() -> list[str]:
     """The words that the tiny model knows."""
     return WORDS

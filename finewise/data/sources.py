@@ -20,7 +20,7 @@ from finewise.data.store import file_sha256
 from finewise.data.table import Batch, Source
 from finewise.errors import InputError
 from finewise.names import nearest
-from finewise.references import PACKAGE, package_path
+from finewise.references import PACKAGE, content_of, package_path
 
 __all__ = ["Notes", "Pairs", "builtin", "exists", "is_retrieval", "read_pairs", "read_retrieval", "resolve"]
 
@@ -84,6 +84,11 @@ def exists(reference: str) -> None:
         )
     elif path.stat().st_size == 0:
         raise InputError(f"{reference} is empty (0 bytes); give a file with rows")
+
+
+def revision(reference: str) -> str:
+    """Return what pins the content of a reference: a sha256 of the files, or a hub name as it is."""
+    return content_of(reference if is_hub(reference) else resolve(reference))
 
 
 def is_retrieval(reference: str) -> bool:

@@ -69,8 +69,12 @@ def token_limit(model: ModelConfig) -> TokenLimit | str:
     def count(texts: Sequence[str]) -> NDArray[np.int64]:
         return np.array([len(found.ids) for found in tokenizer.encode_batch_fast(list(texts))], dtype=np.int64)
 
+    own = _own_prompts(read)
     return TokenLimit(
-        count=count, max_seq_length=limit, query_prompt=model.query_prompt, document_prompt=model.document_prompt
+        count=count,
+        max_seq_length=limit,
+        query_prompt=model.query_prompt or own.get("query") or "",
+        document_prompt=model.document_prompt or own.get("document") or "",
     )
 
 
@@ -97,6 +101,13 @@ def _hub_reader(name: str, revision: str | None) -> FileReader:
         return Path(found) if isinstance(found, str) else None
 
     return read
+
+
+def _own_prompts(read: FileReader) -> dict[str, str]:
+    """Return the prompts that the model brings along, by name."""
+    path = read("config_sentence_transformers.json")
+    content = json.loads(path.read_text(encoding="utf-8")) if path is not None else {}
+    return dict(content.get("prompts") or {})
 
 
 def _own_limit(read: FileReader) -> int | None:

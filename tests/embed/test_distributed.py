@@ -19,7 +19,10 @@ def test_gathered_loss_and_gradient_equal_those_of_one_process(tiny_model: Path,
 
 def test_torchrun_makes_one_run(tiny_model: Path, tmp_path: Path, learnable_pairs: Pairs) -> None:
     with (tmp_path / "train.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([("anchor", "positive"), *learnable_pairs(300)])
+        pairs = learnable_pairs(300)
+        # Four rows share an anchor, so that batches that keep them apart are not all alike.
+        pairs[:4] = [(pairs[0][0], positive) for _, positive in pairs[:4]]
+        csv.writer(file).writerows([("anchor", "positive"), *pairs])
     command = [
         *(
             sys.executable,
@@ -45,7 +48,8 @@ def test_torchrun_makes_one_run(tiny_model: Path, tmp_path: Path, learnable_pair
     (path,) = tmp_path.rglob("record.json")
     record = json.loads(path.read_text())
     assert record["selection"]["best"] > record["selection"]["untuned"]
-    # 240 training rows, two processes of 16 rows: 7 whole gathered batches an epoch; two texts a row.
-    assert record["selection"]["steps"] == 21
-    assert record["cost"]["texts"] == 21 * 32 * 2
+    # 240 training rows on two processes of 16 rows: at least 8 gathered batches an epoch, and no row is lost.
+    assert record["data"]["batches"]["left_out"] <= 1
+    assert record["selection"]["steps"] * 2 == record["data"]["batches"]["batches"] * 3
+    assert record["cost"]["texts"] >= 3 * 238 * 2
     assert ran.stdout.count("tuned beats untuned") + ran.stdout.count("no difference between tuned and untuned") == 1

@@ -21,7 +21,6 @@ from embed.losses import build, info_nce
 from embed.negatives import KnownPositives
 from finewise.config import ModelConfig
 from finewise.encoder import Encoder, load_encoder
-from finewise.errors import InputError
 
 TEXTS = [
     ["bal bam", "dol dom", "kil kim kin", "lul"],
@@ -133,8 +132,3 @@ def test_matryoshka_goes_around_every_loss(model: Encoder, config: LossConfig) -
     assert more != value
     assert torch.isfinite(gradient).all()
     assert gradient.abs().sum() > 0
-
-
-def test_matryoshka_beyond_the_models_dimension_is_refused(model: Encoder) -> None:
-    with pytest.raises(InputError, match=r"matryoshka.dims must be at most 32.*\[64\]"):
-        build(MultipleNegativesRanking(), MatryoshkaConfig(dims=[64]), model, known(DISTINCT), mask=True)

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -161,17 +162,31 @@ def test_patience_stops_early(make: Make, tmp_path: Path) -> None:
     assert selection["steps"] == selection["best_step"] + 10 < 400
 
 
-def test_sorted_and_padded_execution_agree(make: Make, tmp_path: Path) -> None:
+def test_sorted_and_padded_execution_agree(make: Make, tmp_path: Path, still_model: Path) -> None:
     losses = {}
     for execution in ("padded", "sorted"):
         optim = OptimConfig(max_steps=4, batch_size=16, learning_rate=1e-3)
-        experiment = make(optim=optim, execution=execution, micro_batch_tokens=64, name=execution, seed=1)
-        main(experiment)
-        (run,) = (tmp_path / "runs" / "embed" / execution).iterdir()
-        lines = [json.loads(line) for line in (run / "train.jsonl").read_text().splitlines()]
+        parts: dict[str, Any] = {"execution": execution, "name": execution, "model": ModelConfig(name=str(still_model))}
+        run = RunConfig(root=str(tmp_path / "runs"), device="cpu", precision="fp32")
+        main(make(optim=optim, micro_batch_tokens=64, run=run, **parts))
+        (folder,) = (tmp_path / "runs" / "embed" / execution).iterdir()
+        lines = [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
         losses[execution] = [entry["loss"] for entry in lines if "loss" in entry]
-    # Dropout draws other masks, so the losses agree closely and not exactly; the exact test is in test_encoder.py.
-    assert losses["sorted"] == pytest.approx(losses["padded"], rel=0.25)
+    assert len(losses["sorted"]) == 4
+    assert losses["sorted"] == pytest.approx(losses["padded"], rel=1e-4)
+
+
+def test_few_anchors_with_many_positives_are_told_and_all_rows_are_used(
+    make: Make, tmp_path: Path, learnable_pairs: Pairs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pairs = learnable_pairs(200)
+    write_csv(tmp_path / "train.csv", ("anchor", "positive"), [(pairs[n % 8][0], pairs[n][1]) for n in range(200)])
+    held = write_csv(tmp_path / "held.csv", ("anchor", "positive"), learnable_pairs(20, 5))
+    main(make(data=DataConfig(train=str(tmp_path / "train.csv"), dev=str(held), test=str(held))))
+    batches = record_of(tmp_path)["data"]["batches"]
+    assert batches["left_out"] <= 5
+    assert batches["mean_rows"] == pytest.approx(8, abs=0.5)
+    assert "rows on average instead of 16" in capsys.readouterr().err
 
 
 def test_a_benchmark_is_scored_and_audited(make: Make, tmp_path: Path, learnable_pairs: Pairs) -> None:
@@ -255,8 +270,27 @@ class TestRefusals:
         assert not (tmp_path / "runs").exists()
 
     def test_a_device_that_is_not_there(self, make: Make, tmp_path: Path) -> None:
-        with pytest.raises(InputError, match=r"run\.device.*'abacus'"):
-            main(make(run=RunConfig(root=str(tmp_path / "runs"), device="abacus")))
+        with pytest.raises(InputError, match=r"run\.device=cuda:9: torch .* sees \d+ CUDA"):
+            main(make(run=RunConfig(root=str(tmp_path / "runs"), device="cuda:9")))
+        with pytest.raises(ValueError, match=r"run\.device must be auto, cpu, cuda, cuda:N or mps; got 'gpu'"):
+            RunConfig(device="gpu")
+
+    def test_dimensions_that_the_model_does_not_have(self, make: Make) -> None:
+        with pytest.raises(InputError, match=r"matryoshka\.dims must be at most 32.*\[64\]"):
+            main(make(matryoshka=MatryoshkaConfig(dims=[64, 8])))
+
+    def test_a_warm_up_that_never_ends(self, make: Make) -> None:
+        with pytest.raises(InputError, match=r"optim\.warmup=500 steps, and the training has 20"):
+            main(make(optim=OptimConfig(epochs=2, batch_size=16, warmup=500)))
+
+    def test_a_loss_that_explodes(self, make: Make) -> None:
+        with pytest.raises(InputError, match=r"the loss is (nan|inf) at step \d+; lower optim\.learning_rate"):
+            main(
+                make(
+                    optim=OptimConfig(epochs=9, batch_size=16, learning_rate=1e12),
+                    selection=SelectionConfig(evaluations=1),
+                )
+            )
 
     def test_data_that_changed_since_the_run_began(self, make: Make, tmp_path: Path, learnable_pairs: Pairs) -> None:
         experiment = make(resume="auto")
@@ -266,8 +300,23 @@ class TestRefusals:
             with pytest.raises(KeyboardInterrupt):
                 main(experiment)
         write_csv(tmp_path / "train.csv", ("anchor", "positive"), learnable_pairs(180, 3))
-        with pytest.raises(InputError, match=r"the data changed since this run began.*resume=never"):
+        with pytest.raises(InputError, match=r"the data\.train changed since this run began.*resume=never"):
             main(experiment)
+
+    def test_a_model_that_changed_since_the_run_began(self, make: Make, tmp_path: Path, tiny_model: Path) -> None:
+        shutil.copytree(tiny_model, tmp_path / "model")
+        experiment = make(resume="auto", model=ModelConfig(name=str(tmp_path / "model")))
+        main(experiment)
+        weights = tmp_path / "model" / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\1")
+        with pytest.raises(InputError, match=r"the model\.name changed since this run began"):
+            main(experiment)
+
+    def test_refused_data_leaves_no_run_behind(self, make: Make, tmp_path: Path) -> None:
+        (tmp_path / "train.csv").write_text("anchor,positive\na,b\n")
+        with pytest.raises(InputError, match="one row only"):
+            main(make())
+        assert not list((tmp_path / "runs").rglob("run.json"))
 
     def test_a_run_in_a_folder_that_holds_another(self, make: Make, tmp_path: Path) -> None:
         run = RunConfig(dir=str(tmp_path / "runs" / "one"), device="cpu")
