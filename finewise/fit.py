@@ -326,7 +326,7 @@ class Journal(TrainerCallback):
         """Begin with what the checkpoint knows: lines after it, from a killed attempt, go."""
         if state.is_world_process_zero:
             part = self.path.with_name(self.path.name + ".part")
-            part.write_text("".join(json.dumps(entry) + "\n" for entry in state.log_history), encoding="utf-8")
+            part.write_text("".join(line(entry) for entry in state.log_history), encoding="utf-8")
             part.replace(self.path)
 
     def on_log(
@@ -335,7 +335,15 @@ class Journal(TrainerCallback):
         """Append the newest entry of the history."""
         if state.is_world_process_zero and state.log_history:
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(state.log_history[-1]) + "\n")
+                file.write(line(state.log_history[-1]))
+
+
+def line(entry: dict[str, Any]) -> str:
+    """Return an entry of the history as a line of the journal.
+
+    The Trainer's closing summary gives none: after a resume its mean loss is that of the last attempt only.
+    """
+    return "" if "train_runtime" in entry else json.dumps(entry, sort_keys=True) + "\n"
 
 
 class LiveProgress(TrainerCallback):
