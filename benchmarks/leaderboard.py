@@ -72,7 +72,10 @@ def main(config: LeaderboardConfig) -> None:
     if config.output is None:
         print(text)
     else:
-        Path(config.output).write_text(text + "\n", encoding="utf-8")
+        try:
+            Path(config.output).write_text(text + "\n", encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"output={config.output}: cannot be written ({error.strerror or error})") from None
         say(f"wrote {config.output}")
 
 

@@ -25,9 +25,10 @@ from finewise.settings import entry
 @entry("score", ScoreConfig, description="score a model or BM25 on a benchmark, without training")
 def main(config: ScoreConfig) -> float:
     """Score the model, and BM25 beside it; print the table, write the record, return the headline metric."""
-    task = read(config)
-    searcher, facts = load(config, task)
+    check_settings(config)
     with Run.open("score", config, name=config.benchmark.name) as run:
+        task = read(config)
+        searcher, facts = load(config, task)
         searchers = [searcher] if searcher.name == BM25.name or not config.baselines else [searcher, BM25()]
         results = []
         for each in searchers:
@@ -64,6 +65,20 @@ def main(config: ScoreConfig) -> float:
         for sentence in verdicts(compared, headline):
             out.print(sentence, markup=False, soft_wrap=True)
     return results[0].mean(headline)
+
+
+def check_settings(config: ScoreConfig) -> None:
+    """Refuse a model or a benchmark that is not there, before anything slow is imported."""
+    from finewise.data.sources import exists
+    from finewise.references import check_hub, model_reference
+
+    if config.model.name != BM25.name:
+        reference = model_reference(config.model.name, config.model.revision)
+        if isinstance(reference, str):
+            check_hub(reference, config.model.revision)
+    exists(config.benchmark.path)
+    if config.benchmark.corpus is not None:
+        exists(config.benchmark.corpus)
 
 
 def read(config: ScoreConfig) -> RetrievalSet:

@@ -172,7 +172,7 @@ class RunConfig:
 
     root: str = setting("runs", "folder under which every run gets its own folder: ROOT/TASK/EXPERIMENT/TIME")
     dir: str | None = setting(None, "this run's folder itself (null: made under root)")
-    device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps")
+    device: str = setting("auto", "auto, cpu, cuda or mps")
     precision: str = setting(
         "auto", "autocast: auto is bf16 where the device computes it fast, else fp32", ("auto", "bf16", "fp32")
     )
@@ -181,8 +181,14 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         at_least("run.keep_checkpoints", self.keep_checkpoints, 1)
-        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
-            raise ValueError(f"run.device must be auto, cpu, cuda, cuda:N or mps; got '{self.device}'")
+        if re.fullmatch(r"cuda:\d+", self.device):
+            # The Trainer takes the first visible GPU whatever its arguments say.
+            number = self.device.removeprefix("cuda:")
+            raise ValueError(
+                f"run.device={self.device}: choose a GPU by CUDA_VISIBLE_DEVICES={number}, with run.device=cuda"
+            )
+        if self.device not in ("auto", "cpu", "cuda", "mps"):
+            raise ValueError(f"run.device must be auto, cpu, cuda or mps; got '{self.device}'")
 
 
 @dataclass(slots=True, kw_only=True)

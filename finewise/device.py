@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from finewise import processes
 from finewise.errors import InputError
 from finewise.run import cpu_name, threads
 
@@ -22,27 +23,21 @@ def pick_device(name: str) -> str:
     """Return the device's name for torch.
 
     Args:
-        name: "auto" takes CUDA, then MPS, then the CPU.
+        name: "auto" takes CUDA, then MPS, then the CPU. Of several processes each takes the GPU of its local rank.
 
     Raises:
-        InputError: The device is unknown or not there.
+        InputError: The device is not there.
     """
     if name == "auto":
-        if torch.cuda.is_available():
-            return "cuda"
-        return "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise InputError(f"run.device must be auto, cpu, cuda, cuda:N or mps; got '{name}'") from None
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise InputError(
-            f"run.device={name}: torch {torch.__version__} sees {torch.cuda.device_count()} CUDA devices here"
-        )
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise InputError(f"run.device={name}: torch sees no MPS device here")
-    if device.type not in ("cpu", "cuda", "mps"):
-        raise InputError(f"run.device must be auto, cpu, cuda, cuda:N or mps; got '{name}'")
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if name == "cuda":
+        if not torch.cuda.is_available():
+            raise InputError(
+                f"run.device=cuda: torch {torch.__version__} sees no CUDA device here; set run.device=auto"
+            )
+        return f"cuda:{processes.local_rank()}" if processes.world() > 1 else "cuda"
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise InputError("run.device=mps: torch sees no MPS device here; set run.device=auto")
     return name
 
 

@@ -90,7 +90,7 @@ def training_arguments(
     # A share that is less than a step would make the first step one of rate 0, and of a one-step training nothing.
     warmup = int(optim.warmup) if optim.warmup >= 1 else optim.warmup if optim.warmup * steps >= 1 else 0
     every = min(steps, selection.every_steps or -(-steps // selection.evaluations))
-    return kind(
+    arguments = kind(
         output_dir=str(run.dir / "checkpoints"),
         learning_rate=optim.learning_rate,
         max_steps=steps,
@@ -123,6 +123,10 @@ def training_arguments(
         dataloader_pin_memory=device.startswith("cuda"),
         **more,
     )
+    if processes.world() == 1:
+        # With several GPUs in sight the Trainer would split each batch over all of them, and the loss would see a part.
+        arguments._n_gpu = min(1, arguments.n_gpu)
+    return arguments
 
 
 def fit(trainer: Trainer, run: Run, seen: Seen, *, patience: int | None) -> Outcome:

@@ -4,6 +4,7 @@ A folder holds run.json from its first moment and record.json only at its end. A
 is an unfinished run, which `resume=auto` finishes.
 """
 
+import errno
 import hashlib
 import importlib.util
 import json
@@ -162,6 +163,7 @@ class Run:
         """Close the log file and let the folder go. An unfinished run stays, to be resumed."""
         if error is not None and not isinstance(error, SystemExit):
             log.error("stopped: %s: %s", type(error).__name__, error)
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
         if isinstance(error, KeyboardInterrupt) and self.manifest["pins"]:
             say(f"unfinished: {self.dir}; the same command with resume=auto goes on from its last checkpoint")
         if self._handler is not None:
@@ -171,6 +173,10 @@ class Run:
             if isinstance(error, InputError) and self.finished is None and not self._announced and not self.resumed:
                 shutil.rmtree(self.dir, ignore_errors=True)  # refused input: there is no run to keep or to resume
             self._lock.release()
+        if full:
+            raise InputError(
+                f"{self.dir}: the disk is full; free some space, then the same command with resume=auto goes on"
+            ) from error
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
