@@ -114,9 +114,26 @@ class TestReferences:
         shutil.copytree(tiny_model, tmp_path / "model")
         weights = tmp_path / "model" / "model.safetensors"
         weights.write_bytes(weights.read_bytes()[:1000])
+        with pytest.raises(InputError, match=r"model\.safetensors is cut off or damaged"):
+            model_reference(str(tmp_path / "model"))
+
+    def test_a_model_that_the_library_cannot_read_gives_one_line(self, tiny_model: Path, tmp_path: Path) -> None:
+        shutil.copytree(tiny_model, tmp_path / "model")
+        (tmp_path / "model" / "config.json").write_text('{"model_type": "abacus"}')
         with pytest.raises(InputError, match="cannot load it") as caught:
             load_encoder(ModelConfig(name=str(tmp_path / "model")), "cpu")
         assert "\n" not in str(caught.value)
+
+    def test_a_model_without_its_tokenizer(self, tiny_model: Path, tmp_path: Path) -> None:
+        shutil.copytree(tiny_model, tmp_path / "model")
+        for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt"):
+            (tmp_path / "model" / name).unlink(missing_ok=True)
+        with pytest.raises(InputError, match=r"has no tokenizer .* every text would look the same"):
+            model_reference(str(tmp_path / "model"))
+
+    def test_a_local_model_has_no_revision(self, tiny_model: Path) -> None:
+        with pytest.raises(InputError, match=r"model\.revision=v1: only a hub model has revisions"):
+            model_reference(str(tiny_model), "v1")
 
     def test_broken_modules_file(self, tiny_model: Path, tmp_path: Path) -> None:
         shutil.copytree(tiny_model, tmp_path / "model")

