@@ -145,19 +145,19 @@ class TestValues:
         assert built(f"{sign}data=debian").data.columns.group == "source"
 
     def test_several_experiments_name_the_run_together(self) -> None:
-        assert built("+exp=[embed-debian,embed-cached]").name == "embed-debian+embed-cached"
+        assert built("+exp=[embed-debian,embed-matryoshka]").name == "embed-debian+embed-matryoshka"
 
     def test_command_line_wins_over_experiment_wins_over_group(self) -> None:
-        argv = ("+exp=embed-cached", "optim=careful", "optim.epochs=3")
+        argv = ("+exp=embed-matryoshka", "optim=careful", "optim.epochs=3")
         experiment = built(*argv)
         assert experiment.optim.scheduler == "cosine"  # the group, chosen on the command line
-        assert experiment.optim.learning_rate == 1e-4  # the experiment over the group
+        assert experiment.optim.learning_rate == 5e-5  # the experiment over the group
         assert experiment.optim.epochs == 3  # the command line over all
 
     def test_group_on_the_command_line_wins_over_the_experiment_s(self) -> None:
-        experiment = built("+exp=embed-cached", "data=files", DATA, "loss=mnrl")
+        experiment = built("+exp=embed-debian", "data=files", DATA, "loss=cached_mnrl")
         assert experiment.data.name == "files"
-        assert type(experiment.loss) is MultipleNegativesRanking
+        assert type(experiment.loss) is CachedMultipleNegativesRanking
 
 
 class TestBenchmarks:
@@ -271,7 +271,8 @@ class TestMistakes:
 
     def test_group_given_twice(self) -> None:
         assert (
-            "exp is given twice (embed-debian and embed-cached)" in mistakes("exp=embed-debian", "+exp=embed-cached")[0]
+            "exp is given twice (embed-debian and embed-matryoshka)"
+            in mistakes("exp=embed-debian", "+exp=embed-matryoshka")[0]
         )
 
     def test_group_of_another_entry_point(self) -> None:
@@ -558,10 +559,10 @@ class TestProcess:
         assert [path.name for path in tmp_path.glob("out/sweeps/embed/*/*")] == ["multirun.yaml"]
 
     def test_multirun_over_experiments_names_each(self, tmp_path: Path) -> None:
-        done = run(tmp_path, "-m", "+exp=embed-debian,embed-cached")
+        done = run(tmp_path, "-m", "+exp=embed-debian,embed-matryoshka")
         assert [line.split()[1] for line in done.stdout.splitlines() if line.startswith("ran")] == [
             "embed-debian",
-            "embed-cached",
+            "embed-matryoshka",
         ]
 
     def test_multirun_stops_at_a_mistake(self, tmp_path: Path) -> None:
@@ -571,9 +572,9 @@ class TestProcess:
         assert "Traceback" not in done.stderr
 
     def test_composed_settings_are_shown(self, tmp_path: Path) -> None:
-        done = run(tmp_path, "+exp=embed-cached", "--cfg", "job", "--resolve", "--package=optim")
+        done = run(tmp_path, "+exp=embed-debian", "--cfg", "job", "--resolve", "--package=optim")
         assert done.returncode == 0
-        assert "batch_size: 256" in done.stdout
+        assert "batch_size: 128" in done.stdout
 
     def test_composed_settings_are_shown_although_some_are_missing(self, tmp_path: Path) -> None:
         done = run(tmp_path, "--cfg=job")
