@@ -103,7 +103,7 @@ class EmbedExperiment(ExperimentConfig):
     matryoshka: MatryoshkaConfig = setting(MatryoshkaConfig, "train leading dimensions too")
     sampler: str = setting(
         "no_known_positives",
-        "how batches are drawn: no_known_positives keeps every known positive of an anchor out of its negatives",
+        "how batches of losses with in-batch negatives are drawn: no_known_positives keeps known positives apart",
         ("no_known_positives", "random"),
     )
     benchmarks: dict[str, BenchmarkConfig] = setting(dict, "scored at the end besides the data's own test split")

@@ -135,9 +135,8 @@ def build(
     config: LossConfig,
     matryoshka: MatryoshkaConfig,
     model: Encoder,
-    known: KnownPositives,
+    known: KnownPositives | None,
     *,
-    mask: bool,
     world: int = 1,
 ) -> nn.Module:
     """Return the loss module of the settings.
@@ -146,8 +145,8 @@ def build(
         config: Which loss, with its settings.
         matryoshka: Leading dimensions to train as well.
         model: The encoder.
-        known: What belongs together among the training rows.
-        mask: Whether labels are ids of texts, by which known positives are masked.
+        known: What belongs together among the training rows; labels are then ids of texts, by which known positives are
+            masked. None masks nothing.
         world: Number of devices; from two on, embeddings are gathered so that all devices' texts are candidates.
     """
     gather = world > 1
@@ -156,11 +155,11 @@ def build(
         scale = 1 / config.temperature
         cached = isinstance(config, CachedMultipleNegativesRanking)
         tokens = config.mini_batch_tokens if isinstance(config, CachedMultipleNegativesRanking) else 0
-        if mask and cached:
+        if known is not None and cached:
             loss = CachedMaskedMultipleNegativesRankingLoss(
                 model, known, scale=scale, symmetric=config.symmetric, gather=gather, tokens=tokens
             )
-        elif mask:
+        elif known is not None:
             loss = MaskedMultipleNegativesRankingLoss(
                 model, known, scale=scale, symmetric=config.symmetric, gather=gather
             )

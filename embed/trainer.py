@@ -90,11 +90,14 @@ def train(model: Encoder, data: EmbedData, experiment: EmbedExperiment, run: Run
     run.check_space(needed_space(model, experiment))
     world = processes.world()
     rows = data.train.rows
-    known = KnownPositives.of(rows)
+    in_batch = isinstance(experiment.loss, MultipleNegativesRanking)
+    draw_apart = in_batch and experiment.sampler == "no_known_positives"
+    # Numbering the texts reads every row: only where the sampler or the loss will use it.
+    known = KnownPositives.of(rows) if draw_apart or data.train.mask else None
     seen = Seen()
 
     sampler = None
-    if experiment.sampler == "no_known_positives" and isinstance(experiment.loss, MultipleNegativesRanking):
+    if draw_apart and known is not None:
         sampler = NoKnownPositives(known, experiment.optim.batch_size, seed=experiment.seed, world=world)
         tell(sampler.plan, len(rows), experiment.optim.batch_size)
     steps = total_steps(experiment, batches_of(sampler, len(rows), experiment.optim.batch_size, world))
@@ -114,7 +117,7 @@ def train(model: Encoder, data: EmbedData, experiment: EmbedExperiment, run: Run
         model=model,
         args=arguments,
         train_dataset=rows,
-        loss=build(experiment.loss, experiment.matryoshka, model, known, mask=data.train.mask, world=world),
+        loss=build(experiment.loss, experiment.matryoshka, model, known if data.train.mask else None, world=world),
         evaluator=DevScore(experiment.selection.metric, lambda model: score_dev(model, data.dev, experiment)),
         callbacks=callbacks(run, seen, experiment),
     )

@@ -30,7 +30,7 @@ IDS = np.column_stack([KNOWN.anchors, KNOWN.documents])
 
 def loss_and_gradient(model: str, config: Any, rows: list[int], world: int) -> tuple[torch.Tensor, torch.Tensor]:
     encoder = load_encoder(ModelConfig(name=model), "cpu").eval()
-    loss = build(config, MatryoshkaConfig(), encoder, KNOWN, mask=True, world=world)
+    loss = build(config, MatryoshkaConfig(), encoder, KNOWN, world=world)
     features = [encoder.preprocess([texts[row] for row in rows]) for texts in (ANCHORS, POSITIVES)]
     value = loss(features, torch.from_numpy(IDS[rows]))
     value.backward()

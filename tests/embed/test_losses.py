@@ -75,7 +75,7 @@ def test_without_shared_texts_it_is_the_librarys_loss(model: Encoder, symmetric:
     )
     config = MultipleNegativesRanking(temperature=0.05, symmetric=symmetric)
     table = [row[:columns] for row in DISTINCT]
-    ours = build(config, MatryoshkaConfig(), model, known(table), mask=True)
+    ours = build(config, MatryoshkaConfig(), model, known(table))
     theirs = losses.MultipleNegativesRankingLoss(model, scale=20, **directions)
     value, gradient = value_and_gradient(model, ours, columns)
     expected, expected_gradient = value_and_gradient(model, theirs, columns)
@@ -88,8 +88,8 @@ def test_without_shared_texts_it_is_the_librarys_loss(model: Encoder, symmetric:
 def test_cached_equals_uncached(model: Encoder, table: list[tuple[int, ...]], symmetric: bool) -> None:
     plain = MultipleNegativesRanking(symmetric=symmetric)
     cached = CachedMultipleNegativesRanking(symmetric=symmetric, mini_batch_tokens=8)
-    value, gradient = value_and_gradient(model, build(plain, MatryoshkaConfig(), model, known(table), mask=True))
-    again, again_gradient = value_and_gradient(model, build(cached, MatryoshkaConfig(), model, known(table), mask=True))
+    value, gradient = value_and_gradient(model, build(plain, MatryoshkaConfig(), model, known(table)))
+    again, again_gradient = value_and_gradient(model, build(cached, MatryoshkaConfig(), model, known(table)))
     assert again == pytest.approx(value, rel=1e-5)
     torch.testing.assert_close(again_gradient, gradient, rtol=1e-4, atol=1e-6)
 
@@ -125,8 +125,8 @@ def test_info_nce_against_the_formula_written_out() -> None:
 def test_matryoshka_goes_around_every_loss(model: Encoder, config: LossConfig) -> None:
     columns = 2 if isinstance(config, CoSENT) else 3
     mask = isinstance(config, MultipleNegativesRanking)
-    plain = build(config, MatryoshkaConfig(), model, known(DISTINCT), mask=mask)
-    wrapped = build(config, MatryoshkaConfig(dims=[32, 8]), model, known(DISTINCT), mask=mask)
+    plain = build(config, MatryoshkaConfig(), model, known(DISTINCT) if mask else None)
+    wrapped = build(config, MatryoshkaConfig(dims=[32, 8]), model, known(DISTINCT) if mask else None)
     value, _ = value_and_gradient(model, plain, columns)
     more, gradient = value_and_gradient(model, wrapped, columns)
     assert more != value
