@@ -125,32 +125,44 @@ class EncoderSearcher:
         Raises:
             InputError: The model gave NaN or infinity for a text.
         """
+        if not texts:
+            return np.empty((0, 0), np.float32)
+        more: dict[str, Any] = {"prompt": prompt} if prompt else {}
+        with self._precision():
+            if getattr(self.model, "reports_progress", False):
+                result = np.asarray(encode(list(texts), advance=advance, **more), dtype=np.float32)
+            else:
+                result = self._in_slices(encode, texts, advance, more)
+        bad = ~np.isfinite(result).all(axis=1)
+        if bad.any():
+            raise InputError(
+                f"{self.name}: the embedding of {kind} '{ids[int(bad.argmax())]}' is not finite ({int(bad.sum())} of "
+                f"{len(texts)} texts); the model's weights are damaged, or it needs run.precision=fp32"
+            )
+        return result
+
+    def _in_slices(
+        self, encode: Callable[..., Any], texts: Sequence[str], advance: Advance, more: dict[str, Any]
+    ) -> Embeddings:
+        """Return the embeddings by a library's model, which tells nothing while it works."""
         # Texts of similar length go together: less padding.
         order = sorted(range(len(texts)), key=lambda index: -len(texts[index]))
-        result: Embeddings | None = None
-        with self._precision():
-            for start in range(0, len(order), _SLICE):
-                rows = order[start : start + _SLICE]
-                part = encode(
-                    [texts[row] for row in rows],
-                    batch_size=self.batch_size,
-                    show_progress_bar=False,
-                    convert_to_numpy=True,
-                    **({"prompt": prompt} if prompt else {}),
-                )
-                part = np.asarray(part, dtype=np.float32)
-                bad = ~np.isfinite(part).all(axis=1)
-                if bad.any():
-                    first = ids[rows[int(bad.argmax())]]
-                    raise InputError(
-                        f"{self.name}: the embedding of {kind} '{first}' is not finite ({int(bad.sum())} of the "
-                        f"{len(rows)} texts looked at); the model's weights are damaged, or it needs run.precision=fp32"
-                    )
-                if result is None:
-                    result = np.empty((len(texts), part.shape[1]), np.float32)
-                result[rows] = part
-                advance(len(rows))
-        return np.empty((0, 0), np.float32) if result is None else result
+        parts = []
+        for start in range(0, len(order), _SLICE):
+            rows = order[start : start + _SLICE]
+            part = encode(
+                [texts[row] for row in rows],
+                batch_size=self.batch_size,
+                show_progress_bar=False,
+                convert_to_numpy=True,
+                **more,
+            )
+            parts.append(np.asarray(part, dtype=np.float32))
+            advance(len(rows))
+        found = np.concatenate(parts)
+        result = np.empty_like(found)
+        result[order] = found
+        return result
 
     def _precision(self) -> AbstractContextManager[Any]:
         if self.autocast is None:

@@ -4,7 +4,7 @@ from transformers import set_seed
 
 from embed.config import EmbedExperiment
 from finewise.device import pick_device
-from finewise.encoder import Encoder, dimension, load_encoder, token_budget
+from finewise.encoder import Encoder, dimension, load_encoder
 from finewise.errors import InputError
 
 
@@ -16,8 +16,10 @@ def load_for(experiment: EmbedExperiment) -> Encoder:
     """
     set_seed(experiment.seed)
     device = pick_device(experiment.run.device)
-    budget = token_budget(experiment.execution, experiment.micro_batch_tokens, device)
-    model = load_encoder(experiment.model, device, micro_batch_tokens=budget)
+
+    model = load_encoder(
+        experiment.model, device, execution=experiment.execution, micro_batch_tokens=experiment.micro_batch_tokens
+    )
     full = dimension(model)
     too_large = [dim for dim in experiment.matryoshka.dims if dim > full]
     if too_large:

@@ -1,4 +1,4 @@
-"""How a batch is computed: length-sorted micro-batches under a token budget. Pure; imports nothing heavy.
+"""How a batch is computed: cut into micro-batches and packs under a token budget. Pure; imports nothing heavy.
 
 Which texts are in a batch is the sampler's business. Here only the execution changes: the same texts, the same loss, less
 padding. Padding costs time and memory without changing a number: a padded batch of b texts computes b * max(length) tokens.
@@ -6,9 +6,15 @@ padding. Padding costs time and memory without changing a number: a padded batch
 
 from collections.abc import Sequence
 
+WASTE = 16_384
+"""Score cells (query-key pairs) that padding may add to a bucket: about what the overhead of one more bucket costs."""
+
+BUCKET = 262_144
+"""Score cells of a bucket: with a dozen heads they stay in a CPU's cache."""
+
 
 def micro_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Cut a batch into micro-batches of similar length.
+    """Cut a batch into micro-batches of similar length, each to be padded to its longest text.
 
     Args:
         lengths: (B,) tokens of each text.
@@ -22,7 +28,7 @@ def micro_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
     >>> micro_batches([3, 9, 4, 1], budget=10)
     [[1], [2, 0], [3]]
     """
-    order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
+    order = longest_first(lengths)
     groups: list[list[int]] = []
     longest = 0
     for index in order:
@@ -32,6 +38,69 @@ def micro_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
             groups.append([index])
             longest = max(1, lengths[index])
     return groups
+
+
+def packs(lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Cut a batch into packs: texts that are computed one behind the other in a single row, without padding.
+
+    Args:
+        lengths: (B,) tokens of each text.
+        budget: Aimed-at tokens per pack. The packs of a batch are of nearly equal size, none above the budget by more than a
+            text; a single text that is longer gets a pack of its own.
+
+    Returns:
+        As `micro_batches`.
+
+    >>> packs([3, 9, 4, 1], budget=10)
+    [[1], [2, 0, 3]]
+    """
+    order = longest_first(lengths)
+    total = sum(lengths)
+    # Two packs of half the budget are faster than a full one and a leftover.
+    share = total / max(1, -(-total // budget))
+    groups: list[list[int]] = []
+    done = 0
+    for index in order:
+        size = sum(lengths[other] for other in groups[-1]) if groups else 0
+        full = bool(groups) and (done >= share * len(groups) or size + lengths[index] > budget)
+        if not groups or full:
+            groups.append([index])
+        else:
+            groups[-1].append(index)
+        done += lengths[index]
+    return groups
+
+
+def buckets(lengths: Sequence[int]) -> list[tuple[int, int]]:
+    """Cut the texts of a pack into runs of nearly equal length, whose attention is computed as one padded product.
+
+    Args:
+        lengths: (n,) tokens of each text, longest first.
+
+    Returns:
+        (start, end) of each run. A run's padding adds at most WASTE score cells; a run holds at most BUCKET cells, or one text.
+
+    >>> buckets([200, 199, 40, 38, 38])
+    [(0, 2), (2, 5)]
+    """
+    runs: list[tuple[int, int]] = []
+    start, waste = 0, 0
+    for place, length in enumerate(lengths):
+        longest = lengths[start]
+        added = longest**2 - length**2
+        if place > start and (waste + added > WASTE or (place - start + 1) * longest**2 > BUCKET):
+            runs.append((start, place))
+            start, waste = place, 0
+        else:
+            waste += added
+    if lengths:
+        runs.append((start, len(lengths)))
+    return runs
+
+
+def longest_first(lengths: Sequence[int]) -> list[int]:
+    """Return the indices of the texts, longest first; equal ones keep their order."""
+    return sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
 
 
 def padded_tokens(lengths: Sequence[int], groups: Sequence[Sequence[int]]) -> int:

@@ -202,10 +202,19 @@ class ExperimentConfig:
     selection: SelectionConfig = setting(SelectionConfig, "how dev chooses the checkpoint")
     run: RunConfig = setting(RunConfig, "where the run is kept, and what it runs on")
     execution: str = setting(
-        "sorted", "how a batch is computed: whole and padded, or as length-sorted micro-batches", ("padded", "sorted")
+        "auto",
+        "how a batch is computed, with the same numbers: padded as one, sorted into micro-batches of similar length, packed "
+        "without padding, or auto: packed where the model can, else sorted",
+        ("auto", "padded", "sorted", "packed"),
     )
     micro_batch_tokens: int | None = setting(
-        None, "with execution=sorted: at most this many padded tokens at a time (null: 2048 on a CPU, 65536 on a GPU)"
+        None, "at most this many tokens computed at a time (null: 4096 on a CPU; on a GPU what fits, up to 65536)"
+    )
+    recompute: str = setting(
+        "auto",
+        "compute activations again in the backward pass, one micro-batch at a time: memory for that instead of for the whole "
+        "batch, a third more work (auto: only when the batch would not fit)",
+        ("auto", "never", "always"),
     )
     seed: int = setting(42, "seed of the splits, the order of the rows, dropout and the resampling")
     resume: str = setting("never", "auto: finish this command's unfinished run, if there is one", ("never", "auto"))
@@ -213,6 +222,13 @@ class ExperimentConfig:
 
     def __post_init__(self) -> None:
         at_least("micro_batch_tokens", self.micro_batch_tokens, 1)
+        if self.execution == "padded" and self.micro_batch_tokens is not None:
+            raise ValueError(
+                f"micro_batch_tokens={self.micro_batch_tokens} has no effect with execution=padded, which computes a batch as "
+                "one; remove it, or set execution=auto"
+            )
+        if self.execution == "padded" and self.recompute == "always":
+            raise ValueError("recompute=always has no effect with execution=padded; remove it, or set execution=auto")
         at_least("seed", self.seed, 0)
 
 

@@ -1,8 +1,10 @@
 """Which device, which precision, and what a record says of them."""
 
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 from finewise import processes
@@ -80,3 +82,26 @@ def peak_memory(device: str) -> int:
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def available(device: str) -> int:
+    """Return the bytes that can still be had on the device, in a container within its limit."""
+    kind = torch.device(device)
+    if kind.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(kind)
+        return int(free) + torch.cuda.memory_reserved(kind) - torch.cuda.memory_allocated(kind)
+    return min(int(psutil.virtual_memory().available), _container())
+
+
+def _container(root: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return the bytes left within the control group's limit; a huge number without one."""
+    try:
+        most = int((root / "memory.max").read_text(encoding="utf-8"))
+        used = int((root / "memory.current").read_text(encoding="utf-8"))
+        cached = {
+            key: int(value)
+            for key, value in (line.split() for line in (root / "memory.stat").read_text(encoding="utf-8").splitlines())
+        }.get("inactive_file", 0)
+    except (OSError, ValueError):
+        return 1 << 62
+    return max(0, most - used + cached)

@@ -1,65 +1,181 @@
-"""The encoder: a sentence-transformers model that computes its batches as length-sorted micro-batches."""
+"""The encoder: a sentence-transformers model that computes its batches as micro-batches or packs."""
 
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
 
-from finewise.batching import micro_batches
+from finewise.batching import longest_first
 from finewise.config import ModelConfig
-from finewise.device import pick_device, quiet
+from finewise.device import available, pick_device, quiet
 from finewise.errors import InputError
+from finewise.execution import CPU_TOKENS, Execution, attach, has_relative_positions, micro_batch, padded_left
 from finewise.references import model_reference
+
+_CHUNK = 4  # micro-batches that are tokenised at a time
+
+_READ = {"prompt", "advance", "normalize_embeddings", "truncate_dim", "convert_to_tensor"}
+
+_DEFAULTS = {
+    "output_value": "sentence_embedding",
+    "precision": "float32",
+    "convert_to_numpy": True,
+    "show_progress_bar": False,
+}
 
 
 class Encoder(SentenceTransformer):
-    """A SentenceTransformer whose forward pass may cut a batch into length-sorted micro-batches.
+    """A SentenceTransformer that computes a batch in micro-batches or packs of its texts.
 
     What it saves is a plain SentenceTransformer. The results are those of the padded batch (the order of the texts is put
-    back), so every loss that reads `sentence_embedding` works as before; one backward pass goes through all micro-batches.
+    back), so every loss that reads `sentence_embedding` works as before; one backward pass goes through all of them.
 
     Attributes:
-        micro_batch_tokens: Budget of padded tokens per micro-batch; None computes each batch whole.
+        execution: How batches are computed.
+        recompute: "always" keeps the activations of one micro-batch at a time and computes them again in the backward pass,
+            as the gradient cache does for one loss (Gao et al. 2021, arXiv 2101.06983), here under any loss; "auto" does so
+            with batches that would take more than half of the free memory; "never".
+        reports_progress: `encode` takes `advance`.
+        activation_bytes: Bytes that a token's activations take; 0 if not measured.
     """
 
-    micro_batch_tokens: int | None = None
+    reports_progress = True
+    execution: Execution = Execution("padded", CPU_TOKENS)
+    recompute: str = "never"
+    activation_bytes: float = 0.0
+
+    def execute(self, execution: str, micro_batch_tokens: int | None = None) -> Execution:
+        """Compute batches in this way from now on; see `finewise.execution.attach`.
+
+        Raises:
+            InputError: execution=packed, and the model cannot do it.
+        """
+        base = transformer(self)
+        if base is None:
+            if execution == "packed":
+                raise InputError(
+                    f"execution=packed: {type(self[0]).__name__} is no transformers model; set execution=auto"
+                )
+            self.execution = Execution("padded" if execution == "auto" else execution, micro_batch_tokens or CPU_TOKENS)
+        else:
+            self.execution = attach(base, execution=execution, micro_batch_tokens=micro_batch_tokens)
+        return self.execution
 
     def forward(self, input: dict[str, Any], **kwargs: Any) -> dict[str, Any]:  # noqa: A002 - the library's own name
         """Compute `sentence_embedding` (B, D) for tokenised texts: input_ids and attention_mask (B, T)."""
         mask = input.get("attention_mask")
-        budget = self.micro_batch_tokens
-        if budget is None or not isinstance(mask, Tensor) or mask.dim() != 2 or mask.numel() <= budget:
-            return super().forward(input, **kwargs)
-        size, width = mask.shape
-        padded_left = bool((mask[:, -1] == 1).all()) and not bool((mask[:, 0] == 1).all())
-        if padded_left and not self._has_relative_positions():
-            # Cutting padding on the left moves every token to another position, which only relative positions survive.
+        if self.execution.mode == "padded" or not isinstance(mask, Tensor) or mask.dim() != 2:
             return super().forward(input, **kwargs)
         lengths = mask.sum(dim=1).tolist()
-        groups = micro_batches(lengths, budget)
+        groups = self.execution.groups([max(1, length) for length in lengths])
+        recompute = self.training and torch.is_grad_enabled() and self._recomputes(sum(lengths))
+        if (len(groups) == 1 and not recompute) or not self._may_cut(mask):
+            return super().forward(input, **kwargs)
+
+        def embed(group: list[int], longest: int) -> Tensor:
+            part = micro_batch(input, mask, group, longest)
+            found: Tensor = super(Encoder, self).forward(part, **kwargs)["sentence_embedding"]
+            return found
+
         parts = []
         for group in groups:
-            rows = torch.tensor(group, device=mask.device)
-            longest = lengths[group[0]]
-            columns = slice(width - longest, width) if padded_left else slice(0, longest)
-            part: dict[str, Any] = {}
-            for key, value in input.items():
-                if isinstance(value, Tensor) and value.dim() >= 1 and value.shape[0] == size:
-                    value = value.index_select(0, rows)
-                    if value.dim() >= 2 and value.shape[1] == width:
-                        value = value[:, columns]
-                part[key] = value
-            parts.append(super().forward(part, **kwargs)["sentence_embedding"])
-        back = torch.empty(size, dtype=torch.long, device=mask.device)
-        back[torch.tensor([index for group in groups for index in group], device=mask.device)] = torch.arange(
-            size, device=mask.device
-        )
-        return {**input, "sentence_embedding": torch.cat(parts).index_select(0, back)}
+            longest = max(1, *(lengths[row] for row in group))
+            if recompute:
+                parts.append(checkpoint(embed, group, longest, use_reentrant=False))
+            else:
+                parts.append(embed(group, longest))
+        order = torch.tensor([row for group in groups for row in group], device=mask.device)
+        found = torch.cat(parts)
+        return {**input, "sentence_embedding": torch.empty_like(found).index_copy(0, order, found)}
 
-    def _has_relative_positions(self) -> bool:
-        config = getattr(getattr(self[0], "model", None), "config", None)
-        return getattr(config, "rope_parameters", None) is not None
+    def encode(self, inputs: Any, *args: Any, advance: Callable[[int], None] | None = None, **kwargs: Any) -> Any:
+        """Embed texts as the library does, packed or sorted; the next texts are tokenised while these are computed.
+
+        Args:
+            inputs: Texts.
+            args: As the library's.
+            advance: Called with the number of texts embedded since the last call.
+            kwargs: As the library's; `batch_size` counts where batches are padded, else the execution's tokens do.
+
+        Returns:
+            As the library: (N, D) by default.
+        """
+        given = {
+            key: value
+            for key, value in kwargs.items()
+            if value is not None and key not in ("batch_size", "prompt_name")
+        }
+        texts = isinstance(inputs, list) and len(inputs) > 0 and all(isinstance(text, str) for text in inputs)
+        plain = all(given.get(key, value) == value for key, value in _DEFAULTS.items())
+        if args or not texts or not plain or set(given) - _READ - set(_DEFAULTS) or self.execution.mode == "padded":
+            found = super().encode(inputs, *args, **kwargs)
+            if advance is not None:
+                advance(1 if isinstance(inputs, str) else len(inputs))
+            return found
+        prompt = self._resolve_prompt(given.get("prompt"), kwargs.get("prompt_name"))
+        dim = given.get("truncate_dim", self.truncate_dim)
+        normalize, as_tensor = given.get("normalize_embeddings", False), given.get("convert_to_tensor", False)
+        self.eval()
+        chunks = self._chunks(inputs)
+        parts = []
+        with torch.inference_mode(), ThreadPoolExecutor(1, "tokeniser") as tokeniser:
+            # The tokenizer works without Python's lock, one chunk ahead of the model.
+            ahead = tokeniser.submit(self._preprocess, [inputs[row] for row in chunks[0]], prompt)
+            for number, chunk in enumerate(chunks):
+                features = ahead.result()
+                if number + 1 < len(chunks):
+                    ahead = tokeniser.submit(self._preprocess, [inputs[row] for row in chunks[number + 1]], prompt)
+                features = {
+                    key: value.to(self.device) if isinstance(value, Tensor) else value
+                    for key, value in features.items()
+                }
+                found = self(features)["sentence_embedding"][:, :dim]
+                found = functional.normalize(found, p=2, dim=1) if normalize else found
+                parts.append(found if as_tensor else found.float().cpu())
+                if advance is not None:
+                    advance(len(chunk))
+        order = torch.tensor([row for chunk in chunks for row in chunk], device=parts[0].device)
+        found = torch.cat(parts)
+        found = torch.empty_like(found).index_copy(0, order, found)
+        return found if as_tensor else found.numpy()
+
+    def _preprocess(self, texts: list[str], prompt: str | None) -> dict[str, Any]:
+        return dict(self.preprocess(texts, prompt=prompt))
+
+    def _chunks(self, texts: Sequence[str]) -> list[list[int]]:
+        """Cut texts into runs of similar length: a few micro-batches of tokens each, as far as letters tell."""
+        chunks: list[list[int]] = []
+        size = 0
+        for row in longest_first([len(text) for text in texts]):
+            if not chunks or size > _CHUNK * self.execution.tokens:
+                chunks.append([])
+                size = 0
+            chunks[-1].append(row)
+            size += len(texts[row]) // 4 + 2
+        return chunks
+
+    def _recomputes(self, tokens: int) -> bool:
+        if self.recompute != "auto":
+            return self.recompute == "always"
+        return tokens * self.activation_bytes > available(str(self.device)) / 2
+
+    def _may_cut(self, mask: Tensor) -> bool:
+        """Tell whether padding can be cut away: on the left, only where absolute positions do not matter."""
+        base = transformer(self)
+        return base is None or not padded_left(mask) or has_relative_positions(base)
+
+
+def transformer(model: SentenceTransformer) -> PreTrainedModel | None:
+    """Return the transformers model inside, without a head; None if the model is of another kind."""
+    inner = getattr(model[0], "model", None)
+    base = inner.base_model if isinstance(inner, PreTrainedModel) else None
+    return base if isinstance(base, PreTrainedModel) else None
 
 
 def dimension(model: SentenceTransformer) -> int:
@@ -69,20 +185,16 @@ def dimension(model: SentenceTransformer) -> int:
     return size
 
 
-def token_budget(execution: str, tokens: int | None, device: str) -> int | None:
-    """Return the budget of a micro-batch, or None for whole batches. A GPU wants large products, a CPU its cache."""
-    if execution == "padded":
-        return None
-    return tokens or (2048 if torch.device(device).type == "cpu" else 65536)
-
-
-def load_encoder(config: ModelConfig, device: str = "auto", *, micro_batch_tokens: int | None = None) -> Encoder:
+def load_encoder(
+    config: ModelConfig, device: str = "auto", *, execution: str = "auto", micro_batch_tokens: int | None = None
+) -> Encoder:
     """Load the model with fp32 weights (autocast lowers the precision of the computation, never of the weights).
 
     Args:
         config: Where the model is, its limit and its prompts.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-        micro_batch_tokens: See Encoder.
+        execution: "padded", "sorted", "packed" or "auto"; see `finewise.execution.attach`.
+        micro_batch_tokens: Tokens computed at a time; None takes what is fast on the device.
 
     Raises:
         InputError: There is no such model, its weights are missing or broken, or the hub cannot be reached.
@@ -111,7 +223,7 @@ def load_encoder(config: ModelConfig, device: str = "auto", *, micro_batch_token
                 f"got {config.max_seq_length}"
             )
         model.max_seq_length = config.max_seq_length
-    model.micro_batch_tokens = micro_batch_tokens
+    model.execute(execution, micro_batch_tokens)
     return model
 
 
