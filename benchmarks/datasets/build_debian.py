@@ -1,16 +1,16 @@
-"""Build the two built-in retrieval sets, `debian` and `debtags`, from a Debian release's package index.
+"""Build the built-in sets `debian`, `debtags` and `debian-sections` from a Debian release's package index.
 
     python -m benchmarks.datasets.build_debian                 # into this package's folder
     python -m benchmarks.datasets.build_debian --out /tmp/new  # somewhere else, to compare
+    python -m benchmarks.datasets.build_debian --sets debian-sections  # this one only; the others stay as they are
 
 Needs a Debian system (or container) whose apt sources name the release. What this script writes is what is shipped,
-cards and checksums included: the same snapshot and the same pyarrow give the same bytes.
+cards and checksums included: the same snapshot and the same libraries give the same bytes.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import sys
 import tempfile
 from collections import defaultdict
@@ -18,20 +18,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from benchmarks.datasets import debian_card, debian_text
 from benchmarks.datasets.debian_fetch import Snapshot, fetch, system_codename
-from benchmarks.datasets.debian_split import Splits, by_position, near_duplicates, split, tag_judgements
+from benchmarks.datasets.debian_files import Qrels, write_parquet, write_qrels, write_sums
+from benchmarks.datasets.debian_sections import split_sections, write_sections
+from benchmarks.datasets.debian_split import Splits, hold_out, near_duplicates, split, tag_judgements
 from benchmarks.datasets.debian_tags import tag_queries
 from benchmarks.datasets.debian_text import Package
 
 MIN_WORDS = 15  # of a long description, after boilerplate is gone
 MIN_SHORT_WORDS = 2
-_ZSTD_LEVEL = 19
-
-Qrels = Mapping[str, Sequence[str]]  # query id -> relevant document ids
+SETS = ("debian", "debtags", "debian-sections")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -68,38 +65,6 @@ def select(snapshot: Snapshot) -> Selection:
             "one per source package": len(by_source),
         },
     )
-
-
-def write_parquet(path: Path, columns: Mapping[str, Sequence[str]], *, dictionary: Sequence[str] = ()) -> None:
-    """Strings as parquet, as small as zstd makes it. `dictionary` names the columns that have few values."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table = pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
-    pq.write_table(
-        table,
-        path,
-        compression="zstd",
-        compression_level=_ZSTD_LEVEL,
-        use_dictionary=list(dictionary) or False,
-        data_page_size=1 << 26,  # one page per column: the compressor then sees all of it
-        row_group_size=table.num_rows,
-        write_statistics=False,
-    )
-
-
-def write_qrels(path: Path, qrels: Qrels) -> None:
-    """Judgements as BEIR writes them: a header, then one relevant pair per line."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lines = [f"{query}\t{document}\t1\n" for query, documents in qrels.items() for document in documents]
-    path.write_text("query-id\tcorpus-id\tscore\n" + "".join(lines), encoding="utf-8", newline="\n")
-
-
-def write_sums(folder: Path) -> dict[str, str]:
-    """SHA256SUMS of the data files in the folder, in sha256sum's format, and the same as path -> sum."""
-    files = sorted(path for pattern in ("**/*.parquet", "**/*.tsv") for path in folder.glob(pattern))
-    sums = {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-    text = "".join(f"{digest}  {name}\n" for name, digest in sums.items())
-    (folder / "SHA256SUMS").write_text(text, encoding="utf-8", newline="\n")
-    return sums
 
 
 def query_id(package: Package) -> str:
@@ -206,7 +171,9 @@ def write_debtags(folder: Path, snapshot: Snapshot, corpus: Iterable[Package]) -
     (folder / "README.md").write_text(card, encoding="utf-8", newline="\n")
 
 
-def build(out: Path, index: Path, *, codename: str, architecture: str, train: int, queries: int) -> None:
+def build(
+    out: Path, index: Path, *, codename: str, architecture: str, train: int, queries: int, sets: Sequence[str] = SETS
+) -> None:
     """Fetch, select, split, write; a line of progress for each."""
     print(f"[1/4] index of Debian {codename} ({architecture}), main → {index}", flush=True)
     snapshot = fetch(index, codename=codename, architecture=architecture)
@@ -217,14 +184,17 @@ def build(out: Path, index: Path, *, codename: str, architecture: str, train: in
     _print_counts(selection.counts)
 
     print("[3/4] splitting by source, dropping (near) duplicates", flush=True)
-    splits = split(selection.packages, train=train, queries=queries)
-    _print_counts({f"dropped: {reason}": count for reason, count in splits.dropped.items()})
-    splits.corpus = by_position(splits.corpus)
+    held_out = hold_out(selection.packages)
+    _print_counts({f"dropped: {reason}": count for reason, count in held_out.dropped.items()})
 
-    print(f"[4/4] writing {out / 'debian'} and {out / 'debtags'}", flush=True)
-    write_debian(out / "debian", snapshot, selection, splits)
-    write_debtags(out / "debtags", snapshot, splits.corpus)
-    written = sorted(path for name in ("debian", "debtags") for path in (out / name).rglob("*") if path.is_file())
+    print(f"[4/4] writing {', '.join(sets)} into {out}", flush=True)
+    if "debian" in sets:
+        write_debian(out / "debian", snapshot, selection, split(held_out, train=train, queries=queries))
+    if "debtags" in sets:
+        write_debtags(out / "debtags", snapshot, held_out.corpus)
+    if "debian-sections" in sets:
+        write_sections(out / "debian-sections", snapshot, selection.counts, split_sections(held_out))
+    written = sorted(path for name in sets for path in (out / name).rglob("*") if path.is_file())
     _print_counts({f"{path.relative_to(out).as_posix()}, bytes": path.stat().st_size for path in written})
 
 
@@ -244,12 +214,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line and build; the exit status is 1, with one line on stderr, where something is wrong."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.datasets.build_debian",
-        description="Build the built-in retrieval sets `debian` and `debtags` from Debian's package index.",
+        description="Build the built-in sets `debian`, `debtags` and `debian-sections` from Debian's package index.",
         epilog="Downloads about 16 MB through the apt sources of this system; nothing of the system is changed.",
     )
     parser.add_argument(
         "--out", type=Path, default=Path(__file__).parent, metavar="DIR",
-        help="folder that gets debian/ and debtags/ (default: this package's own, which replaces the shipped files)",
+        help="folder that gets a folder per set (default: this package's own, which replaces the shipped files)",
     )  # fmt: skip
     parser.add_argument(
         "--index", type=Path, metavar="DIR",
@@ -261,6 +231,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--queries", type=_positive, default=2_000, help="queries of dev and of test, each (default: %(default)s)"
     )
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS, help="which sets to build (default: all)")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="debian-index-") as temporary:
         try:
@@ -271,6 +242,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 architecture=options.architecture,
                 train=options.train,
                 queries=options.queries,
+                sets=options.sets,
             )
         except (ValueError, OSError, ImportError) as error:
             print(f"error: {error}", file=sys.stderr)

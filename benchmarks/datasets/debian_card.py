@@ -1,4 +1,7 @@
-"""The cards of `debian` and `debtags`: Hugging Face data-set cards, filled in with what the builder counted."""
+"""The cards of `debian` and `debtags`: Hugging Face data-set cards, filled in with what the builder counted.
+
+What all cards share is here too: CLEANING, LICENCE, release(), length_table(), checksums().
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,23 @@ from statistics import quantiles
 
 from benchmarks.datasets.debian_fetch import Snapshot
 from benchmarks.datasets.debian_split import CORPUS_END, DEV_END, NEAR_DUPLICATE, QUERY_MIN_WORDS, TEST_END
+
+CLEANING = """\
+- Boilerplate: a paragraph that, with the package's own names and numbers masked, occurs in 10 or more source
+  packages ("This package contains the shared library.") is removed wherever it stands; paragraphs under four
+  words (headings) stay.
+- One package per source: the one named like the source; else not a sibling (`-dev` before `-doc`, `-common`,
+  `-data`, `-prof`, ...); else the one with the longest description.
+- Text: wrapped lines joined, paragraphs separated by an empty line, each list item on a line of its own that
+  begins with `- `, Unicode NFC, no control characters."""
+
+LICENCE = """\
+The descriptions are part of the Debian source packages, were written by their maintainers and upstream authors,
+and are distributed under **each package's own licence**. All of `main` meets the Debian Free Software
+Guidelines, so every text may be used, changed and passed on, by anyone and for any purpose; but the conditions
+(attribution, copyleft) differ from row to row and are stated in the package's `debian/copyright` file, which
+`source` and `{package}` lead to. There is no single licence for the collection, and finewise's own licence does
+not cover it. Who needs one clear licence for all training data should not train on it."""
 
 _DEBIAN = """\
 ---
@@ -69,13 +89,7 @@ a fair sample.
 ## How it was made
 
 {steps}
-- Boilerplate: a paragraph that, with the package's own names and numbers masked, occurs in 10 or more source
-  packages ("This package contains the shared library.") is removed wherever it stands; paragraphs under four
-  words (headings) stay.
-- One package per source: the one named like the source; else not a sibling (`-dev` before `-doc`, `-common`,
-  `-data`, `-prof`, ...); else the one with the longest description.
-- Text: wrapped lines joined, paragraphs separated by an empty line, each list item on a line of its own that
-  begins with `- `, Unicode NFC, no control characters.
+{cleaning}
 - Split by source package: SHA-256 of the source's name as a number in [0, 1); under {dev_end} dev, under
   {test_end} test, under {corpus_end} distractors, the rest train. The first {dev:,} / {test:,} packages of dev
   and test whose short description has {query_min_words} words or more are queries; the other packages of those
@@ -109,12 +123,7 @@ BM25 (bm25s: lucene, k1 1.5, b 0.75, English stop words, no stemming), nDCG@10: 
 
 ## Licence
 
-The descriptions are part of the Debian source packages, were written by their maintainers and upstream authors,
-and are distributed under **each package's own licence**. All of `main` meets the Debian Free Software
-Guidelines, so every text may be used, changed and passed on, by anyone and for any purpose; but the conditions
-(attribution, copyleft) differ from row to row and are stated in the package's `debian/copyright` file, which
-`source` and `package` lead to. There is no single licence for the collection, and finewise's own licence does
-not cover it. Who needs one clear licence for all training data should not train on it.
+{licence}
 
 ## Checksums (sha256, also in `SHA256SUMS`)
 
@@ -224,7 +233,7 @@ def debian_card(
 ) -> str:
     """The card of `debian`, from the builder's counts."""
     return _DEBIAN.format(
-        **_release(snapshot),
+        **release(snapshot),
         **counts,
         queries=counts["dev"] + counts["test"],
         distractors=counts["corpus"] - counts["dev"] - counts["test"],
@@ -236,11 +245,13 @@ def debian_card(
         corpus_end=CORPUS_END,
         query_min_words=QUERY_MIN_WORDS,
         near=NEAR_DUPLICATE,
-        lengths=_lengths(lengths),
+        cleaning=CLEANING,
+        licence=LICENCE.format(package="package"),
+        lengths=length_table(lengths),
         bm25_dev=bm25["dev"],
         bm25_test=bm25["test"],
         similar=similar,
-        sums=_sums(sums),
+        sums=checksums(sums),
     )
 
 
@@ -257,7 +268,7 @@ def debtags_card(
 ) -> str:
     """The card of `debtags`, from the builder's counts; `judgements` are the relevant documents of each query."""
     return _DEBTAGS.format(
-        **_release(snapshot),
+        **release(snapshot),
         vocabulary_package=f"`{snapshot.vocabulary_package}`",
         queries=len(judgements),
         pairs=sum(judgements),
@@ -268,13 +279,14 @@ def debtags_card(
         corpus=corpus,
         tagged=tagged,
         facets=", ".join(f"`{facet}`" for facet in facets),
-        lengths=_lengths(lengths),
+        lengths=length_table(lengths),
         bm25=bm25,
-        sums=_sums(sums),
+        sums=checksums(sums),
     )
 
 
-def _release(snapshot: Snapshot) -> dict[str, str]:
+def release(snapshot: Snapshot) -> dict[str, str]:
+    """The fields by which a card names the release."""
     return {name: getattr(snapshot, name) for name in ("version", "codename", "suite", "date", "architecture")}
 
 
@@ -282,7 +294,8 @@ def _percentile(numbers: Sequence[int], percent: int) -> float:
     return quantiles(numbers, n=100, method="inclusive")[percent - 1]
 
 
-def _lengths(columns: Mapping[str, Sequence[int]]) -> str:
+def length_table(columns: Mapping[str, Sequence[int]]) -> str:
+    """A table of each column's numbers of words."""
     rows = [
         f"| {name} | {_percentile(words, 50):,.0f} | {_percentile(words, 90):,.0f} | {max(words):,} |"
         for name, words in columns.items()
@@ -290,7 +303,8 @@ def _lengths(columns: Mapping[str, Sequence[int]]) -> str:
     return "\n".join(["| text | median | 90% are at most | longest |", "|---|---|---|---|", *rows])
 
 
-def _sums(sums: Mapping[str, str]) -> str:
+def checksums(sums: Mapping[str, str]) -> str:
+    """A table of file -> sha256."""
     return "\n".join(
         ["| file | sha256 |", "|---|---|", *(f"| `{name}` | `{digest}` |" for name, digest in sums.items())]
     )

@@ -22,6 +22,15 @@ QUERY_MIN_WORDS = 3  # 'web browser' names a class of packages, not one: no fair
 
 
 @dataclass(slots=True, kw_only=True)
+class HeldOut:
+    """The packages that may train, those that may not, and how many were left out on the way."""
+
+    train: list[Package]
+    corpus: list[Package]
+    dropped: dict[str, int]  # reason -> number of packages
+
+
+@dataclass(slots=True, kw_only=True)
 class Splits:
     """The packages of each part. The corpus holds dev's and test's packages and the distractors."""
 
@@ -115,14 +124,31 @@ def _minhash(kind: type, members: frozenset[str]) -> object:
     return minhash
 
 
-def split(packages: Iterable[Package], *, train: int, queries: int) -> Splits:
-    """One package per source in, the splits out: no source, text or near duplicate of the corpus is left in train."""
-    kept, repeated_short, repeated_long = drop_repeated(by_position(packages))
-    dropped = {"short text repeated": repeated_short, "long text repeated": repeated_long}
+def hold_out(packages: Iterable[Package]) -> HeldOut:
+    """One package per source in, two parts out: no source, text or near duplicate of the corpus is left in train.
 
+    All sets that are made from these packages start here, so that no text that trains on one tests another.
+    """
+    kept, repeated_short, repeated_long = drop_repeated(by_position(packages))
     corpus = [package for package in kept if split_position(package.source) < CORPUS_END]
+    held_out = {fold(text) for package in corpus for text in (package.short, package.long)}
+    candidates = kept[len(corpus) :]
+    clean = [package for package in candidates if not {fold(package.short), fold(package.long)} & held_out]
+    near = near_duplicates([package.long for package in clean], [package.long for package in corpus])
+    clean = [package for place, package in enumerate(clean) if place not in near]
+    dropped = {
+        "short text repeated": repeated_short,
+        "long text repeated": repeated_long,
+        "train text equals a held-out text": len(candidates) - len(clean) - len(near),
+        "train text nearly equals a held-out text": len(near),
+    }
+    return HeldOut(train=clean, corpus=corpus, dropped=dropped)
+
+
+def split(packages: HeldOut, *, train: int, queries: int) -> Splits:
+    """The splits of `debian`: as many rows and queries as asked for, the first ones by position."""
     parts: dict[str, list[Package]] = defaultdict(list)
-    for package in corpus:
+    for package in packages.corpus:
         position = split_position(package.source)
         if position < TEST_END and word_count(package.short) >= QUERY_MIN_WORDS:
             parts["dev" if position < DEV_END else "test"].append(package)
@@ -131,19 +157,12 @@ def split(packages: Iterable[Package], *, train: int, queries: int) -> Splits:
             raise ValueError(
                 f"{name} has {len(parts[name])} packages for {queries} queries; ask for fewer with --queries"
             )
-
-    held_out = {fold(text) for package in corpus for text in (package.short, package.long)}
-    candidates = kept[len(corpus) :]
-    clean = [package for package in candidates if not {fold(package.short), fold(package.long)} & held_out]
-    near = near_duplicates([package.long for package in clean], [package.long for package in corpus])
-    clean = [package for place, package in enumerate(clean) if place not in near]
-    dropped |= {
-        "train text equals a held-out text": len(candidates) - len(clean) - len(near),
-        "train text nearly equals a held-out text": len(near),
-        "train beyond the number asked for": max(0, len(clean) - train),
-    }
     return Splits(
-        train=clean[:train], corpus=corpus, dev=parts["dev"][:queries], test=parts["test"][:queries], dropped=dropped
+        train=packages.train[:train],
+        corpus=packages.corpus,
+        dev=parts["dev"][:queries],
+        test=parts["test"][:queries],
+        dropped=packages.dropped | {"train beyond the number asked for": max(0, len(packages.train) - train)},
     )
 
 
