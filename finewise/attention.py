@@ -46,7 +46,8 @@ class _Grouped(torch.autograd.Function):
         tokens, heads, size = query.shape
         shared = heads // key.shape[1]
         own, other = packing.layout(heads), packing.layout(heads, shared)
-        q = query.view(-1, size).index_select(0, own.gather)
+        # The factor goes to the queries, of which there are fewer than scores.
+        q = query.view(-1, size).index_select(0, own.gather).mul_(scaling)
         k = key.view(-1, size).index_select(0, other.gather)
         v = value.view(-1, size).index_select(0, other.gather)
         out = torch.empty_like(q)
@@ -54,13 +55,13 @@ class _Grouped(torch.autograd.Function):
         for bucket in packing.buckets:
             part = _slice(bucket, heads)
             shape = (bucket.texts * heads, bucket.longest, size)
-            scores = torch.bmm(q[part].view(shape), k[part].view(shape).transpose(1, 2)).mul_(scaling)
+            scores = torch.bmm(q[part].view(shape), k[part].view(shape).transpose(1, 2))
             cells = scores.view(bucket.texts, heads, bucket.longest, bucket.longest)
             if bucket.bias is not None:
-                cells += bucket.bias
+                cells += bucket.bias.to(scores.dtype)  # adding another type takes torch several times as long
             band = _band(bucket.longest, causal, window, scores.device)
             if band is not None:
-                cells += band
+                cells += band.to(scores.dtype)
             weights = torch.softmax(scores, -1)
             mask = _mask(weights, p) if p else None
             used = weights if mask is None else _apply(weights, mask)
@@ -95,9 +96,10 @@ class _Grouped(torch.autograd.Function):
             d_weights = torch.bmm(above, v[part].view(shape).transpose(1, 2))
             if mask is not None:
                 d_weights = _apply(d_weights, mask)
-            d_scores = torch._softmax_backward_data(d_weights, weights, -1, weights.dtype).mul_(ctx.scaling)
+            d_scores = torch._softmax_backward_data(d_weights, weights, -1, weights.dtype)
             torch.bmm(d_scores, k[part].view(shape), out=d_q[part].view(shape))
             torch.bmm(d_scores.transpose(1, 2), q[part].view(shape), out=d_k[part].view(shape))
+        d_q.mul_(ctx.scaling)
         rows = [found.index_select(0, own.back).view(tokens, heads, size) for found in (d_q, d_k, d_v)]
         if ctx.shared > 1:
             rows[1:] = [found.view(tokens, -1, ctx.shared, size).sum(2) for found in rows[1:]]

@@ -18,8 +18,6 @@ from finewise.errors import InputError
 from finewise.execution import CPU_TOKENS, Execution, attach, has_relative_positions, micro_batch, padded_left
 from finewise.references import model_reference
 
-_CHUNK = 4  # micro-batches that are tokenised at a time
-
 _READ = {"prompt", "advance", "normalize_embeddings", "truncate_dim", "convert_to_tensor"}
 
 _DEFAULTS = {
@@ -149,11 +147,11 @@ class Encoder(SentenceTransformer):
         return dict(self.preprocess(texts, prompt=prompt))
 
     def _chunks(self, texts: Sequence[str]) -> list[list[int]]:
-        """Cut texts into runs of similar length: a few micro-batches of tokens each, as far as letters tell."""
+        """Cut texts into runs of similar length: about a micro-batch of tokens each, as far as letters tell."""
         chunks: list[list[int]] = []
         size = 0
         for row in longest_first([len(text) for text in texts]):
-            if not chunks or size > _CHUNK * self.execution.tokens:
+            if not chunks or size > self.execution.tokens:
                 chunks.append([])
                 size = 0
             chunks[-1].append(row)

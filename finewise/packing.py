@@ -19,6 +19,9 @@ LONG = 1024
 """From this length on a text's scores are not kept but computed piecewise, by torch's own kernel."""
 
 
+_ROW = 32
+
+
 @dataclass(frozen=True, slots=True)
 class Bucket:
     """Texts that are computed together. The grouped order holds bucket after bucket, in each (n, H, L) rows of D numbers.
@@ -80,7 +83,7 @@ class Packing:
         short = lengths[long:]
         found, place = [], 0
         for first, last in buckets(short):
-            texts, longest = last - first, short[first]
+            texts, longest = last - first, _even(short[first])
             bias = None
             if short[last - 1] < longest:
                 sizes = torch.tensor(short[first:last], device=device)
@@ -125,3 +128,13 @@ class Packing:
             padding = torch.nonzero(rows < 0).squeeze(1)
             self._layouts[heads, shared] = Layout(torch.cat(tokens), back, padding)
         return self._layouts[heads, shared]
+
+
+def _even(length: int) -> int:
+    """Return the length, or the next multiple of 32 where that is cheaper.
+
+    A CPU computes rows of bf16 scores 32 at a time and what remains one by one: a softmax over 127 takes 2.0 ns per score, over
+    128 0.85 ns. A few empty columns cost less than that.
+    """
+    rest = length % _ROW
+    return length + _ROW - rest if rest and (_ROW - rest) * 80 < rest * length else length
