@@ -1,4 +1,4 @@
-"""Search with an embedding model: cosine similarity, exact, with FAISS, in bounded memory."""
+"""Search with an embedding model: cosine similarity, exact, in bounded memory. FAISS finds the best documents of a query."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.config import ScoringConfig
+from benchmarks.exact import RankCounter
+from benchmarks.relevant import Ranks, Relevant
 from benchmarks.topk import Ranking, TopK
 from finewise.console import Advance, progress
 from finewise.data.retrieval import RetrievalSet
@@ -94,22 +96,79 @@ class EncoderSearcher:
         """Search with several numbers of leading dimensions (Matryoshka), encoding every text once."""
         return dict(zip(dims, self._search(task, depth, list(dims)), strict=True))
 
+    def ranks(self, task: RetrievalSet, relevant: Relevant, depth: int, dims: Sequence[int | None]) -> list[Ranks]:
+        """Return the rank of every relevant document, with each of several numbers of leading dimensions.
+
+        They are the ranks that `search` gives, found without a ranking (benchmarks.exact), which is faster.
+
+        Args:
+            task: The queries and the corpus.
+            relevant: Of this task. P pairs of a query and a document.
+            depth: The deepest rank that is told.
+            dims: Numbers of dimensions; None: all.
+
+        Returns:
+            For each of `dims` the ranks (P,), from 1; 0: not within the depth.
+        """
+        known = relevant.documents
+        if not len(known):
+            return [np.empty(0, np.int64) for _ in dims]
+        if len(known) > self.corpus_chunk:  # too many to keep while the others are counted
+            return [relevant.ranks(ranking) for ranking in self._search(task, depth, dims)]
+        counters: list[RankCounter] = []
+        with progress(f"{self.name}: encode {task.name}", len(task.query_ids) + len(task.corpus_ids)) as advance:
+            queries = self._queries(task, advance)
+            for positions, vectors in self._known_first(task, known, advance):
+                if not counters:
+                    scored = vectors[np.searchsorted(positions, known)]
+                    counters = [
+                        RankCounter(task, relevant, depth, _leading(queries, dim), _leading(scored, dim))
+                        for dim in dims
+                    ]
+                for dim, counter in zip(dims, counters, strict=True):
+                    counter.count(positions, _leading(vectors, dim))
+        return [counter.ranks() for counter in counters]
+
+    def _known_first(
+        self, task: RetrievalSet, known: NDArray[np.int64], advance: Advance
+    ) -> Iterator[tuple[NDArray[np.int64], Embeddings]]:
+        """Yield positions in the corpus and their embeddings, a chunk at a time, the known documents in the first one."""
+        total = len(task.corpus_ids)
+        chunks = list(_chunks(total, self.corpus_chunk))
+        others = np.ones(total, np.bool_)
+        if len(chunks) > 1:
+            others[known] = False
+            yield known, self._documents(task, known, [task.corpus[row] for row in known.tolist()], advance)
+        for start, end in chunks:
+            mine = np.flatnonzero(others[start:end])
+            texts = list(task.corpus[start:end])
+            if len(mine):
+                yield start + mine, self._documents(task, start + mine, [texts[row] for row in mine.tolist()], advance)
+
     def _search(self, task: RetrievalSet, depth: int, dims: Sequence[int | None]) -> list[Ranking]:
         top = TopK(task, depth)
         rankings = [top.empty() for _ in dims]
         with progress(f"{self.name}: encode {task.name}", top.queries + top.documents) as advance:
-            encode_query = getattr(self.model, "encode_query", self.model.encode)
-            encode_document = getattr(self.model, "encode_document", self.model.encode)
-            queries = self._encode(
-                encode_query, self.query_prompt, list(task.queries), task.query_ids, "query", advance
-            )
+            queries = self._queries(task, advance)
             by_dim = [_unit(queries, dim) for dim in dims]
             for start, end in _chunks(top.documents, self.corpus_chunk):
-                texts, ids = list(task.corpus[start:end]), task.corpus_ids[start:end]
-                chunk = self._encode(encode_document, self.document_prompt, texts, ids, "document", advance)
+                chunk = self._documents(task, np.arange(start, end), list(task.corpus[start:end]), advance)
                 for dim, vectors, ranking in zip(dims, by_dim, rankings, strict=True):
                     _search_chunk(top, ranking, vectors, _unit(chunk, dim), start)
         return rankings
+
+    def _queries(self, task: RetrievalSet, advance: Advance) -> Embeddings:
+        """Return the embeddings (Q, D) of the queries."""
+        encode = getattr(self.model, "encode_query", self.model.encode)
+        return self._encode(encode, self.query_prompt, list(task.queries), task.query_ids, "query", advance)
+
+    def _documents(
+        self, task: RetrievalSet, positions: NDArray[np.int64], texts: list[str], advance: Advance
+    ) -> Embeddings:
+        """Return the embeddings (N, D) of the documents at these positions, whose texts are given."""
+        encode = getattr(self.model, "encode_document", self.model.encode)
+        ids = [task.corpus_ids[row] for row in positions.tolist()]
+        return self._encode(encode, self.document_prompt, texts, ids, "document", advance)
 
     def _encode(
         self,
@@ -177,15 +236,20 @@ def _chunks(total: int, size: int) -> Iterator[tuple[int, int]]:
         yield start, min(start + size, total)
 
 
-def _unit(vectors: Embeddings, dim: int | None) -> Embeddings:
-    """Return the leading `dim` dimensions (N, dim) with L2 norm 1; a vector of zeros stays zero.
+def _leading(vectors: Embeddings, dim: int | None) -> Embeddings:
+    """Return the leading `dim` dimensions (N, dim); None: all of them.
 
     Raises:
         InputError: The model has fewer dimensions.
     """
     if dim is not None and not 1 <= dim <= vectors.shape[1]:
         raise InputError(f"the number of dimensions must be from 1 to the model's {vectors.shape[1]}; got {dim}")
-    cut = vectors[:, :dim]
+    return vectors[:, :dim]
+
+
+def _unit(vectors: Embeddings, dim: int | None) -> Embeddings:
+    """Return the leading `dim` dimensions (N, dim) with L2 norm 1; a vector of zeros stays zero."""
+    cut = _leading(vectors, dim)
     norm = np.linalg.norm(cut, axis=1, keepdims=True)
     return np.ascontiguousarray(cut / np.maximum(norm, np.finfo(np.float32).tiny))
 

@@ -1,6 +1,7 @@
 """All records below a folder, best first: `python -m benchmarks.leaderboard path=runs format=markdown`."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
@@ -194,15 +195,26 @@ def _header(board: Board) -> list[str]:
 
 
 def _cells(board: Board) -> Iterable[list[str]]:
-    for row in board.rows:
+    for row, finished in zip(board.rows, _finished(board.rows), strict=True):
         yield [
             row.system,
             row.experiment,
             f"{number(row.value)} {bracket(row.low, row.high)}",
             _against_best(row, board.rows[0]),
             str(row.runs),
-            row.date[:10],
+            finished,
         ]
+
+
+def _finished(rows: Sequence[Row]) -> list[str]:
+    """Return when each run finished: the day, and the time where the day does not tell it from another of its kind."""
+
+    def name(row: Row, length: int) -> tuple[str, str, str]:
+        return row.system, row.experiment, row.date[:length].replace("T", " ")
+
+    day, minute = (Counter(name(row, length) for row in rows) for length in (10, 16))
+    lengths = [10 if day[name(row, 10)] == 1 else 16 if minute[name(row, 16)] == 1 else 19 for row in rows]
+    return [name(row, length)[2] for row, length in zip(rows, lengths, strict=True)]
 
 
 def _title(board: Board) -> str:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from benchmarks.dense import EncoderSearcher
 from benchmarks.metrics.ranking import check_depth, parse_metric
+from benchmarks.relevant import Ranks, Relevant
 from benchmarks.topk import Ranking
 from finewise.data.retrieval import RetrievalSet
 from finewise.errors import InputError
@@ -24,6 +25,7 @@ __all__ = [
     "evaluate_dims",
     "evaluate_retrieval",
     "grade",
+    "grade_ranks",
     "judged",
     "load_per_query",
     "save_per_query",
@@ -78,6 +80,8 @@ def evaluate_retrieval(task: RetrievalSet, searcher: Searcher, metrics: Sequence
     Raises:
         InputError: The retrieval set contradicts itself, or has no judged query.
     """
+    if isinstance(searcher, EncoderSearcher):
+        return evaluate_dims(task, searcher, metrics, depth, [searcher.truncate_dim])[0]
     check_depth(metrics, depth)
     check(task)
     part = judged(task)
@@ -86,7 +90,7 @@ def evaluate_retrieval(task: RetrievalSet, searcher: Searcher, metrics: Sequence
 
 
 def evaluate_dims(
-    task: RetrievalSet, searcher: EncoderSearcher, metrics: Sequence[str], depth: int, dims: Sequence[int]
+    task: RetrievalSet, searcher: EncoderSearcher, metrics: Sequence[str], depth: int, dims: Sequence[int | None]
 ) -> list[Result]:
     """Do the same for several numbers of leading dimensions, encoding every text once.
 
@@ -105,10 +109,10 @@ def evaluate_dims(
     part = judged(task)
     unjudged = len(task.query_ids) - len(part.query_ids)
     names = [searcher.name, *(f"{searcher.name}@{dim}" for dim in dims[1:])]
-    rankings = searcher.search_dims(part, depth, dims)
+    relevant = Relevant.of(part)
     return [
-        replace(grade(rankings[dim], part, metrics, system=name), unjudged=unjudged)
-        for dim, name in zip(dims, names, strict=True)
+        replace(grade_ranks(ranks, relevant, part, metrics, depth, system=name), unjudged=unjudged)
+        for ranks, name in zip(searcher.ranks(part, relevant, depth, dims), names, strict=True)
     ]
 
 
@@ -121,8 +125,25 @@ def grade(ranking: Ranking, task: RetrievalSet, metrics: Sequence[str], *, syste
         metrics: Such as ["ndcg@10", "map"].
         system: Whose ranking it is.
     """
-    check_depth(metrics, ranking.depth)
-    grades, ideal = _grades(ranking, task)
+    relevant = Relevant.of(task)
+    return grade_ranks(relevant.ranks(ranking), relevant, task, metrics, ranking.depth, system=system)
+
+
+def grade_ranks(
+    ranks: Ranks, relevant: Relevant, task: RetrievalSet, metrics: Sequence[str], depth: int, *, system: str
+) -> Result:
+    """Compute the metrics from the ranks of the relevant documents alone. Pure.
+
+    Args:
+        ranks: (P,) from 1; 0: not within the depth.
+        relevant: Of the task.
+        task: The queries, the corpus and the judgements.
+        metrics: Such as ["ndcg@10", "map"].
+        depth: How deep the search looked.
+        system: Whose ranks they are.
+    """
+    check_depth(metrics, depth)
+    grades, ideal = relevant.graded(ranks)
     rows = np.array([bool(task.qrels.get(query)) for query in task.query_ids], dtype=bool)
     grades, ideal = grades[rows], ideal[rows]
     return Result(
@@ -133,7 +154,7 @@ def grade(ranking: Ranking, task: RetrievalSet, metrics: Sequence[str], *, syste
         query_ids=tuple(query for query, known in zip(task.query_ids, rows, strict=True) if known),
         per_query={metric: parse_metric(metric)(grades, ideal) for metric in metrics},
         unjudged=int((~rows).sum()),
-        depth=ranking.depth,
+        depth=depth,
     )
 
 
@@ -172,32 +193,6 @@ def _some(ids: Sequence[str], kind: str) -> str:
     """Return "3 documents (a, b, c, ...)": the number and the first three."""
     plural = {"query": "queries", "document": "documents"}[kind] if len(ids) > 1 else kind
     return f"{len(ids)} {plural} ({', '.join(map(str, ids[:3]))}{', ...' if len(ids) > 3 else ''})"
-
-
-def _grades(ranking: Ranking, task: RetrievalSet) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Return the grades of the ranked documents (Q, depth) and each query's positive grades (Q, J), highest first."""
-    rows = [task.qrels.get(query, {}) for query in task.query_ids]
-    wanted = {document for row in rows for document in row}
-    position = {document: index for index, document in enumerate(task.corpus_ids) if document in wanted}
-    size = len(task.corpus_ids)
-    # One key per (query, document): a sorted list of the judged ones tells the grade of any ranked one.
-    keys = np.array([query * size + position[doc] for query, row in enumerate(rows) for doc in row], dtype=np.int64)
-    values = np.array([value for row in rows for value in row.values()], dtype=np.int32)
-    order = np.argsort(keys)
-    keys, values = keys[order], values[order]
-    grades = np.zeros(ranking.indices.shape, np.int32)
-    if len(keys):
-        for query, documents in enumerate(ranking.indices):
-            low, high = np.searchsorted(keys, (query * size, (query + 1) * size))
-            if low < high:
-                at = np.searchsorted(keys[low:high], documents + query * size).clip(max=high - low - 1)
-                known = (keys[low:high][at] == documents + query * size) & (documents >= 0)
-                grades[query] = np.where(known, values[low:high][at], 0)
-    positive = [sorted((value for value in row.values() if value > 0), reverse=True) for row in rows]
-    ideal = np.zeros((len(rows), max((len(row) for row in positive), default=0)), np.int32)
-    for query, best in enumerate(positive):
-        ideal[query, : len(best)] = best
-    return grades, ideal
 
 
 def save_per_query(path: Path, results: Sequence[Result]) -> None:

@@ -16,8 +16,10 @@ from benchmarks.retrieval import (
 from benchmarks.significance import compare, scores
 from benchmarks.table import score_table, verdicts
 from finewise import record
+from finewise.config import RunConfig
 from finewise.console import out, say
 from finewise.data.retrieval import RetrievalSet
+from finewise.errors import InputError
 from finewise.run import Run, cpu_name, threads
 from finewise.settings import entry
 
@@ -68,10 +70,13 @@ def main(config: ScoreConfig) -> float:
 
 
 def check_settings(config: ScoreConfig) -> None:
-    """Refuse a model or a benchmark that is not there, before anything slow is imported."""
+    """Refuse a model or a benchmark that is not there, and what only training has, before anything slow is imported."""
     from finewise.data.sources import exists
     from finewise.references import check_hub, model_reference
 
+    for key in ("report_to", "keep_checkpoints"):
+        if getattr(config.run, key) != getattr(RunConfig(), key):
+            raise InputError(f"run.{key} belongs to training and has no effect on scoring; remove it")
     if config.model.name != BM25.name:
         reference = model_reference(config.model.name, config.model.revision)
         if isinstance(reference, str):
@@ -96,10 +101,10 @@ def load(config: ScoreConfig, task: RetrievalSet) -> tuple[Searcher, dict[str, A
     if config.model.name == BM25.name:
         return BM25(), {"device": {"type": "cpu", "name": cpu_name(), "threads": threads()}}
     from finewise.device import describe, pick_device, use_bf16
-    from finewise.encoder import load_encoder, token_budget
+    from finewise.encoder import load_encoder
 
     device = pick_device(config.run.device)
-    model = load_encoder(config.model, device, micro_batch_tokens=token_budget("sorted", None, device))
+    model = load_encoder(config.model, device)
     truncated = {
         "queries": cut_texts(model, task.queries, model.prompts.get("query") or ""),
         "documents": cut_texts(model, task.corpus, model.prompts.get("document") or ""),

@@ -4,6 +4,7 @@ Documents are ordered as trec_eval orders them: by score (float32), highest firs
 first. A document that is the query itself (equal ids, as in duplicate-question sets) is left out, as BEIR does.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +36,21 @@ class Ranking:
         return int(self.indices.shape[1])
 
 
+def places(ids: Sequence[str]) -> Indices:
+    """Return the place of each id when all are sorted, (N,): what decides between equal scores."""
+    result = np.empty(len(ids), np.int64)
+    ids = list(ids)
+    result[sorted(range(len(ids)), key=ids.__getitem__)] = np.arange(len(ids))
+    return result
+
+
+def queries_in_corpus(task: RetrievalSet) -> Indices:
+    """Return for each query the position of the document that has its id, (Q,); -1 if none has."""
+    wanted = set(task.query_ids)
+    position = {identifier: index for index, identifier in enumerate(task.corpus_ids) if identifier in wanted}
+    return np.array([position.get(identifier, -1) for identifier in task.query_ids], np.int64)
+
+
 class TopK:
     """Orders and cuts candidates for the queries and the corpus of one retrieval set."""
 
@@ -42,12 +58,8 @@ class TopK:
         self.depth = depth
         self.queries = len(task.query_ids)
         self.documents = len(task.corpus_ids)
-        ids = list(task.corpus_ids)
-        self._place = np.empty(len(ids), np.int64)  # place of each document when ids are sorted, for ties
-        self._place[sorted(range(len(ids)), key=ids.__getitem__)] = np.arange(len(ids))
-        wanted = set(task.query_ids)
-        position = {identifier: index for index, identifier in enumerate(ids) if identifier in wanted}
-        self.itself = np.array([position.get(identifier, -1) for identifier in task.query_ids], np.int64)
+        self._place = places(task.corpus_ids)
+        self._itself = queries_in_corpus(task)
 
     def empty(self) -> Ranking:
         """Return a ranking that has found nothing yet."""
@@ -81,10 +93,21 @@ class TopK:
     def _add_block(self, ranking: Ranking, block: slice, indices: Indices, scores: Scores) -> None:
         indices = np.concatenate([ranking.indices[block], indices], axis=1)
         scores = np.concatenate([ranking.scores[block], scores], axis=1)
-        none = (indices < 0) | (indices == self.itself[block, None])
+        none = (indices < 0) | (indices == self._itself[block, None])
         indices = np.where(none, -1, indices)
         scores = np.where(none, np.float32(-np.inf), scores)
         place = np.where(none, -1, self._place[indices])
-        order = np.lexsort((-place, -scores), axis=-1)[:, : self.depth]
+        order = _order(scores, place)[:, : self.depth]
         ranking.indices[block] = np.take_along_axis(indices, order, axis=1)
         ranking.scores[block] = np.take_along_axis(scores, order, axis=1)
+
+
+def _order(scores: Scores, places: Indices) -> Indices:
+    """Return the columns of each row by score, then by place, highest first; (Q, C) like the arguments.
+
+    Score and place become one integer: sorting that is several times faster than sorting by two keys. As an integer, the
+    bits of a float have the order of the float, once the other bits of a negative one are turned around.
+    """
+    bits = (scores + np.float32(0)).view(np.int32).astype(np.int64)  # + 0 makes -0.0 equal to 0.0
+    key = (bits ^ (bits >> 31 & 0x7FFFFFFF)) << 32 | places + 1
+    return np.argsort(~key, axis=-1)

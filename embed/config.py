@@ -128,6 +128,12 @@ class EmbedExperiment(ExperimentConfig):
                 "optim.batch_size must be at least 2 with this loss: the other texts of the batch are the negatives; "
                 f"got {self.optim.batch_size}"
             )
+        if not in_batch and self.sampler == "random":
+            name = next(key for key, kind in LOSSES.items() if type(self.loss) is kind)
+            raise ValueError(
+                f"sampler=random has no effect with loss={name}, which has no in-batch negatives: its batches are drawn at "
+                "random anyway; leave it out"
+            )
         if not self.own_test and not self.benchmarks:
             raise ValueError(
                 "own_test=false leaves nothing to score: add a benchmark (+benchmark@benchmarks.debtags=debtags)"

@@ -6,15 +6,16 @@ the mask of the loss takes them out of the denominator.
 """
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import xxhash
 from sentence_transformers.base.sampler import DefaultBatchSampler
+
+from embed.data import TrainingRows
+from finewise.data.keys import text_keys
 
 Ints = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint64]
@@ -24,63 +25,69 @@ Hashes = npt.NDArray[np.uint64]
 class KnownPositives:
     """Which texts of the training rows are the same, and which are known to belong together.
 
-    Texts are numbered by their 64-bit hashes: 5 million rows need a few arrays, no lists of texts.
+    Texts are numbered by their content keys (finewise.data.keys: case and white space do not count): 5 million rows need a few
+    arrays, no lists of texts.
 
     Attributes:
         anchors: (N,) id of each row's anchor text; equal ids are equal texts.
         documents: (N, 1 + negatives) ids of each row's positive and hard negatives, one numbering for all columns.
         starts, positives: The positives of anchor a are positives[starts[a]:starts[a + 1]], sorted.
-        anchor_hashes, document_hashes: The hash of each id's text, ascending.
     """
 
     anchors: Ints
     documents: Ints
     starts: Ints
     positives: Ints
-    anchor_hashes: Hashes
-    document_hashes: Hashes
 
     @classmethod
-    def of(cls, rows: Any) -> "KnownPositives":
-        """Number the texts of a data set with columns anchor, positive and perhaps negative, negative_1, ..."""
+    def of(cls, train: TrainingRows) -> "KnownPositives":
+        """Number the texts of the training rows; what belongs together, the whole training split says."""
+        negatives = [_keys(train, name) for name in train.texts if name.startswith("negative")]
         return cls.from_hashes(
-            _column_hashes(rows, "anchor"),
-            np.stack([_column_hashes(rows, name) for name in document_columns(rows.column_names)], axis=1),
+            train.pairs.anchor_keys,
+            np.stack([train.pairs.positive_keys, *negatives], axis=1),
+            (train.known.anchor_keys, train.known.positive_keys),
         )
 
     @classmethod
-    def from_hashes(cls, anchors: Hashes, documents: Hashes) -> "KnownPositives":
-        """Number texts given by their hashes: anchors (N,), documents (N, 1 + negatives) with the positive first."""
+    def from_hashes(
+        cls, anchors: Hashes, documents: Hashes, known: tuple[Hashes, Hashes] | None = None
+    ) -> "KnownPositives":
+        """Number texts given by their hashes.
+
+        Args:
+            anchors: (N,).
+            documents: (N, 1 + negatives), the positive first.
+            known: (M,) anchors and (M,) positives of all pairs that are known, the rows' own among them; None: those alone.
+        """
         anchor_hashes, anchor_ids = np.unique(anchors, return_inverse=True)
         document_hashes, document_ids = np.unique(documents, return_inverse=True)
-        anchor_ids = anchor_ids.astype(np.int64)
         document_ids = document_ids.reshape(documents.shape).astype(np.int64)
-        pairs = np.unique(np.stack([anchor_ids, document_ids[:, 0]], axis=1), axis=0)
+        of, positive = (anchors, documents[:, 0]) if known is None else known
+        here = np.isin(of, anchor_hashes) & np.isin(positive, document_hashes)
+        ends = [np.searchsorted(anchor_hashes, of[here]), np.searchsorted(document_hashes, positive[here])]
+        pairs = np.unique(np.stack(ends, axis=1).astype(np.int64), axis=0)
         starts = np.searchsorted(pairs[:, 0], np.arange(len(anchor_hashes) + 1)).astype(np.int64)
         return cls(
-            anchors=anchor_ids,
+            anchors=anchor_ids.astype(np.int64),
             documents=document_ids,
             starts=starts,
             positives=np.ascontiguousarray(pairs[:, 1]),
-            anchor_hashes=anchor_hashes,
-            document_hashes=document_hashes,
         )
 
     @property
     def nothing_shared(self) -> bool:
-        """Whether no text occurs twice, so that any rows go together."""
-        return len(self.anchor_hashes) == len(self.anchors) and len(self.document_hashes) == self.documents.size
+        """Whether every text occurs once and belongs to its own row alone, so that any rows go together."""
+        different = len(self.starts) - 1, len(np.unique(self.documents))
+        return different == (len(self.anchors), self.documents.size) and len(self.positives) == len(self.anchors)
 
     def of_anchor(self, anchor: int) -> Ints:
         """Return the ids of the documents known to be positives of this anchor."""
         return self.positives[self.starts[anchor] : self.starts[anchor + 1]]
 
-    def ids(self, batch: Sequence[Mapping[str, Any]]) -> Ints:
+    def ids(self, rows: Ints) -> Ints:
         """Return (B, 2 + negatives) ids of the texts of some training rows: anchor, positive, hard negatives."""
-        columns = document_columns(batch[0])
-        anchors = np.searchsorted(self.anchor_hashes, hashes([row["anchor"] for row in batch]))
-        documents = [np.searchsorted(self.document_hashes, hashes([row[name] for row in batch])) for name in columns]
-        return np.stack([anchors, *documents], axis=1).astype(np.int64)
+        return np.column_stack([self.anchors[rows], self.documents[rows]])
 
     def mask(self, ids: Ints) -> npt.NDArray[np.bool_]:
         """Tell which documents of a batch are known positives of which of its anchors, a row's own positive left out.
@@ -104,21 +111,10 @@ class KnownPositives:
         return mask
 
 
-def document_columns(names: Iterable[str]) -> list[str]:
-    """Return the columns whose texts are candidates: the positive, then the hard negatives."""
-    return ["positive", *(name for name in names if name.startswith("negative"))]
-
-
-def hashes(texts: Sequence[str]) -> Hashes:
-    """Return a 64-bit hash per text."""
-    return np.array([xxhash.xxh3_64_intdigest(text.encode()) for text in texts], dtype=np.uint64)
-
-
-def _column_hashes(rows: Any, column: str) -> Hashes:
-    """Hash a text column, (N,), reading some thousand rows at a time."""
-    size = 10_000
-    texts = rows.select_columns([column])
-    return np.concatenate([hashes(texts[start : start + size][column]) for start in range(0, len(rows), size)])
+def _keys(train: TrainingRows, column: str) -> Hashes:
+    """Return the content keys of a column of texts, (N,)."""
+    batches = train.pairs.batches([column])
+    return np.concatenate([text_keys(table.column(column).to_pylist()) for _, table in batches])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

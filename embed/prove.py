@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.baselines import BM25
+from benchmarks.remembered import identity, known, remembered
 from benchmarks.retrieval import EncoderSearcher, Result, evaluate_dims, evaluate_retrieval
 from benchmarks.significance import compare, scores
 from embed.config import EmbedExperiment
@@ -29,8 +30,24 @@ def score_dev(model: Encoder, dev: RetrievalSet, experiment: EmbedExperiment) ->
     return result.mean(metric)
 
 
+def score_untuned(model: Encoder, dev: RetrievalSet, experiment: EmbedExperiment) -> tuple[float, str | None]:
+    """Return the untuned model's mean of the selection metric on dev, and the identity by which its results are kept."""
+    metric, depth = experiment.selection.metric, experiment.scoring.depth
+    searcher = _searcher("untuned", model, experiment)
+    who = identity(searcher)
+    (result,) = remembered(
+        who, "untuned", dev, [metric], depth, lambda: [evaluate_retrieval(dev, searcher, [metric], depth)]
+    )
+    return result.mean(metric), who
+
+
 def prove(
-    model: Encoder, sets: Sequence[RetrievalSet], experiment: EmbedExperiment, run: Run, checkpoint: int
+    model: Encoder,
+    sets: Sequence[RetrievalSet],
+    experiment: EmbedExperiment,
+    run: Run,
+    checkpoint: int,
+    untuned: str | None = None,
 ) -> Proof:
     """Score the tuned model, the untuned one and BM25 on every benchmark, and compare them query by query.
 
@@ -40,18 +57,19 @@ def prove(
         experiment: The settings; with Matryoshka dimensions, tuned and untuned are scored at each of them too.
         run: Counts how many checkpoints were scored on test.
         checkpoint: Step of the tuned model.
+        untuned: Identity of the untuned model, by which results that are known already are found.
     """
     run.note_test_read(checkpoint)
-    untuned = load_encoder(experiment.model, str(model.device), micro_batch_tokens=model.micro_batch_tokens)
     metrics, depth = experiment.scoring.metrics, experiment.scoring.depth
     full = dimension(model)
     dims = [full, *sorted({*experiment.matryoshka.dims} - {full}, reverse=True)]
+    baseline = Untuned(untuned, experiment, str(model.device))
     results: list[Result] = []
     pairs: list[tuple[Result, Result]] = []
     for task in sets:
         tuned = evaluate_dims(task, _searcher("tuned", model, experiment), metrics, depth, dims)
-        before = evaluate_dims(task, _searcher("untuned", untuned, experiment), metrics, depth, dims)
-        bm25 = evaluate_retrieval(task, BM25(), metrics, depth)
+        before = baseline.results(task, metrics, depth, dims)
+        bm25 = words(task, metrics, depth)
         results += [*tuned, *before, bm25]
         pairs += [*zip(tuned, before, strict=True), (tuned[0], bm25)]
     resamples, seed = experiment.scoring.resamples, experiment.seed
@@ -60,6 +78,43 @@ def prove(
         scores=[score for result in results for score in scores(result, resamples, seed)],
         comparisons=[row for a, b in pairs for row in compare(a, b, resamples, seed)],
     )
+
+
+def words(task: RetrievalSet, metrics: Sequence[str], depth: int) -> Result:
+    """Return BM25's result."""
+    bm25 = BM25()
+    (result,) = remembered(
+        identity(bm25), bm25.name, task, metrics, depth, lambda: [evaluate_retrieval(task, bm25, metrics, depth)]
+    )
+    return result
+
+
+class Untuned:
+    """The model as it was before the training: loaded again only when some of its results are not known."""
+
+    def __init__(self, who: str | None, experiment: EmbedExperiment, device: str) -> None:
+        self.who = who
+        self.experiment = experiment
+        self.device = device
+        self.searcher: EncoderSearcher | None = None
+
+    def results(self, task: RetrievalSet, metrics: Sequence[str], depth: int, dims: Sequence[int]) -> list[Result]:
+        """Return its results with each of the dimensions."""
+        if self.searcher is None and not known(self.who, task, metrics, depth, dims):
+            model = load_encoder(
+                self.experiment.model,
+                self.device,
+                execution=self.experiment.execution,
+                micro_batch_tokens=self.experiment.micro_batch_tokens,
+            )
+            self.searcher = _searcher("untuned", model, self.experiment)
+            self.who = identity(self.searcher)  # of what was loaded just now, should it not be the same any more
+
+        def score() -> list[Result]:
+            assert self.searcher is not None
+            return evaluate_dims(task, self.searcher, metrics, depth, dims)
+
+        return remembered(self.who, "untuned", task, metrics, depth, score, dims)
 
 
 def _searcher(name: str, model: Encoder, experiment: EmbedExperiment) -> EncoderSearcher:

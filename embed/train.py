@@ -23,26 +23,25 @@ def main(experiment: EmbedExperiment) -> float:
             leave()
             return show(run, run.finished)
         with run.stage("data"):
-            from embed.data import load
+            with run.stage("imports"):
+                from embed.data import load
 
             data = load(experiment, run)
-        with run.stage("model"):
+        with run.stage("imports"):
             from embed.model import load_for
-
+            from embed.prove import prove, score_untuned
+            from embed.trainer import train
+        with run.stage("model"):
             model = load_for(experiment)
         with run.stage("before"):
-            from embed.prove import prove, score_dev
-
-            before = score_dev(model, data.dev, experiment)
+            before, untuned = score_untuned(model, data.dev, experiment)
         with run.stage("train"):
-            from embed.trainer import train
-
             outcome, plan = train(model, data, experiment, run)
         leave()
         if not run.is_first:
             return outcome.best_score
         with run.stage("test"):
-            proof = prove(model, data.tests, experiment, run, outcome.best_step)
+            proof = prove(model, data.tests, experiment, run, outcome.best_step, untuned)
         with run.stage("save"):
             from embed.export import save_model, write_record
 

@@ -1,15 +1,13 @@
 """The library's trainer, put together from the settings: loss, batches, dev score, counters."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
 from typing import Any
 
-import torch
 from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
-from sentence_transformers.sentence_transformer.data_collator import SentenceTransformerDataCollator
 from sentence_transformers.sentence_transformer.evaluation import SentenceEvaluator
-from transformers import PrinterCallback
+from transformers import PrinterCallback, TrainerCallback
 
+from embed.collator import RowCollator, cached_features, numbered
 from embed.config import EmbedExperiment, MultipleNegativesRanking
 from embed.data import EmbedData
 from embed.losses import build
@@ -18,22 +16,12 @@ from embed.prove import score_dev
 from finewise import processes
 from finewise.config import DEV_KEY
 from finewise.console import say
+from finewise.device import use_bf16
 from finewise.encoder import Encoder
 from finewise.errors import InputError
 from finewise.fit import Outcome, Seen, callbacks, fit, total_steps, training_arguments
+from finewise.memory import settle
 from finewise.run import Run
-
-
-@dataclass
-class IdCollator(SentenceTransformerDataCollator):
-    """The library's collator, which also gives the ids of the texts, as labels, for the mask of the loss."""
-
-    known: KnownPositives | None = None
-
-    def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
-        """Tokenise a batch of rows."""
-        batch = super().__call__(features)
-        return batch if self.known is None else {**batch, "label": torch.from_numpy(self.known.ids(features))}
 
 
 class DevScore(SentenceEvaluator):
@@ -50,6 +38,19 @@ class DevScore(SentenceEvaluator):
     ) -> dict[str, float]:
         """Return the dev score under its key."""
         return {self.key: self.score(model)}
+
+
+class FirstStep(TrainerCallback):
+    """Notes when the first step begins."""
+
+    def __init__(self, run: Run) -> None:
+        self.run: Run | None = run
+
+    def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
+        """Note it, once."""
+        if self.run is not None:
+            self.run.note_first_step()
+            self.run = None
 
 
 class EmbedTrainer(SentenceTransformerTrainer):
@@ -89,11 +90,13 @@ def train(model: Encoder, data: EmbedData, experiment: EmbedExperiment, run: Run
     """
     run.check_space(needed_space(model, experiment))
     world = processes.world()
+    bf16 = use_bf16(experiment.run.precision, str(model.device))
+    say(settle(model, recompute=experiment.recompute, given_tokens=experiment.micro_batch_tokens, bf16=bf16))
     rows = data.train.rows
     in_batch = isinstance(experiment.loss, MultipleNegativesRanking)
     draw_apart = in_batch and experiment.sampler == "no_known_positives"
-    # Numbering the texts reads every row: only where the sampler or the loss will use it.
-    known = KnownPositives.of(rows) if draw_apart or data.train.mask else None
+    # Numbering the texts takes a while with millions of rows: only where the sampler or the loss will use it.
+    known = KnownPositives.of(data.train) if draw_apart or data.train.mask else None
     seen = Seen()
 
     sampler = None
@@ -116,17 +119,16 @@ def train(model: Encoder, data: EmbedData, experiment: EmbedExperiment, run: Run
     trainer = EmbedTrainer(
         model=model,
         args=arguments,
-        train_dataset=rows,
+        train_dataset=numbered(len(rows)),
         loss=build(experiment.loss, experiment.matryoshka, model, known if data.train.mask else None, world=world),
         evaluator=DevScore(experiment.selection.metric, lambda model: score_dev(model, data.dev, experiment)),
-        callbacks=callbacks(run, seen, experiment),
+        callbacks=[*callbacks(run, seen, experiment), FirstStep(run)],
     )
     trainer.seen = seen
-    if data.train.mask:
-        plain = {
-            item.name: getattr(trainer.data_collator, item.name) for item in fields(trainer.data_collator) if item.init
-        }
-        trainer.data_collator = IdCollator(**plain, known=known)
+    features = cached_features(model, data.train, prompts)
+    trainer.data_collator = RowCollator(  # type: ignore[assignment] # it is only called
+        trainer.data_collator, data.train, features, known if data.train.mask else None
+    )
     trainer.sampler = sampler
     trainer.remove_callback(PrinterCallback)  # our callbacks print; it would repeat every line
     return fit(trainer, run, seen, patience=experiment.selection.patience), sampler.plan if sampler else None

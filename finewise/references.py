@@ -126,9 +126,21 @@ def content_of(reference: Path | str) -> str:
     digest = hashlib.sha256()
     for path in [reference] if reference.is_file() else sorted(path for path in reference.rglob("*") if path.is_file()):
         digest.update(str(path.relative_to(reference)).encode())
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        digest.update(bytes.fromhex(file_sha256(path)))
     return digest.hexdigest()
+
+
+_hashed: dict[tuple[int | str, ...], str] = {}
+
+
+def file_sha256(path: Path) -> str:
+    """Return the sha256 of a file's bytes. A process reads a file once for it, unless the file changes meanwhile."""
+    found = path.stat()
+    state = (str(path.resolve()), found.st_ino, found.st_size, found.st_mtime_ns)
+    if state not in _hashed:
+        with path.open("rb") as file:
+            _hashed[state] = hashlib.file_digest(file, "sha256").hexdigest()
+    return _hashed[state]
 
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")

@@ -7,6 +7,7 @@ is an unfinished run, which `resume=auto` finishes.
 import errno
 import hashlib
 import importlib.util
+import itertools
 import json
 import logging
 import os
@@ -60,6 +61,9 @@ LIBRARIES = (
 
 log = logging.getLogger("finewise")
 
+_imported = time.monotonic()
+_opened = itertools.count()
+
 
 class Run:
     """A run folder that this process holds. Use as a context manager: `with Run.open("embed", experiment) as run`.
@@ -82,6 +86,9 @@ class Run:
         self._lock = lock
         self._handler: logging.Handler | None = None
         self._announced = False
+        self._inside: list[float] = []  # per open stage, the seconds of the stages inside it
+        # The later runs of a sweep begin where the one before ended.
+        self._began = time.monotonic() - (since_start() if next(_opened) == 0 else 0.0)
 
     @classmethod
     def open(cls, task: str, experiment: Any, *, name: str | None = None, resume: str = "never") -> Self:
@@ -137,6 +144,7 @@ class Run:
             if (directory / record.FILE).exists():
                 run.finished = record.read(directory / record.FILE)
                 return run
+            run._add("start", time.monotonic() - run._began)
             record.write_json(directory / MANIFEST, run.manifest)
             (directory / "config.yaml").write_text(to_yaml(experiment), encoding="utf-8")
         except OSError as error:
@@ -180,16 +188,32 @@ class Run:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a stage; seconds add up over all attempts of a resumed run, and survive a kill at the next stage's end."""
+        """Time a stage, without the stages inside it.
+
+        Seconds add up over stages of one name and all attempts of a resumed run, and survive a kill at the next stage's end.
+        """
         start = time.perf_counter()
         log.info("stage %s", name)
+        self._inside.append(0.0)
         try:
             yield
-            self._announce()
+            if len(self._inside) == 1:
+                self._announce()
         finally:
-            seconds = self.manifest["seconds"]
-            seconds[name] = round(seconds.get(name, 0.0) + time.perf_counter() - start, 3)
+            took = time.perf_counter() - start
+            self._add(name, took - self._inside.pop())
+            if self._inside:
+                self._inside[-1] += took
             self._write_manifest()
+
+    def _add(self, name: str, seconds: float) -> None:
+        known = self.manifest["seconds"]
+        known[name] = round(known.get(name, 0.0) + seconds, 3)
+
+    def note_first_step(self) -> None:
+        """Write down how many seconds after the start of the program its first optimiser step began."""
+        self.manifest["first_step"] = round(time.monotonic() - self._began, 3)
+        self._write_manifest()
 
     def _announce(self) -> None:
         """Say where the run is kept, once there is something worth keeping."""
@@ -253,6 +277,7 @@ class Run:
         """
         cost = {
             "seconds": dict(self.manifest["seconds"]),
+            "first_step": self.manifest.get("first_step"),
             "attempts": self.manifest["attempts"],
             **content.pop("cost", {}),
         }
@@ -462,3 +487,13 @@ def cpu_name() -> str:
 def threads() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def since_start() -> float:
+    """Return the seconds since this process was started; where the system does not tell, since this module was imported."""
+    try:
+        fields = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        began = float(fields[19]) / os.sysconf("SC_CLK_TCK")
+        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - began)
+    except (OSError, ValueError, IndexError, AttributeError):
+        return time.monotonic() - _imported

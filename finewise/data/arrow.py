@@ -1,8 +1,8 @@
-"""Arrow formats: parquet files, and the base of hub data sets."""
+"""Arrow formats: columns of texts on the disk, parquet files, and the base of hub data sets."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, overload
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +11,59 @@ from numpy.typing import NDArray
 
 from finewise.data.table import BATCH_ROWS, TYPES, Batch, Kind, short, shown
 from finewise.errors import InputError
+
+
+class TextColumn(Sequence[str]):
+    """A column of texts that stays on the disk: memory-mapped, and made into Python's texts some thousand at a time."""
+
+    def __init__(self, column: pa.ChunkedArray) -> None:
+        self.column = column
+        self._starts = np.cumsum([0, *(len(chunk) for chunk in column.chunks)])
+
+    @classmethod
+    def of(cls, path: Path, name: str) -> Self:
+        """Map a column of a file in Arrow's streaming format."""
+        return cls(pa.ipc.open_stream(pa.memory_map(str(path))).read_all().column(name))
+
+    def __len__(self) -> int:
+        return len(self.column)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[str]: ...
+
+    def __getitem__(self, place: int | slice) -> str | list[str]:
+        if isinstance(place, slice):
+            start, stop, step = place.indices(len(self))
+            if step != 1:
+                return [self[row] for row in range(start, stop, step)]
+            texts: list[str] = self.column.slice(start, max(0, stop - start)).to_pylist()
+            return texts
+        return str(self.column[int(place)].as_py())
+
+    def __iter__(self) -> Iterator[str]:
+        for chunk in self.column.chunks:
+            for start in range(0, len(chunk), BATCH_ROWS):
+                yield from chunk.slice(start, BATCH_ROWS).to_pylist()
+
+    def take(self, rows: NDArray[np.int64]) -> pa.Array:
+        """Return some texts. Arrow's own `take` would first put all chunks together, whatever their size."""
+        if not len(rows):
+            return pa.array([], pa.string())
+        order = np.argsort(rows, kind="stable")
+        bounds = np.searchsorted(rows[order], self._starts)
+        parts = [
+            chunk.take(pa.array(rows[order[low:high]] - start))
+            for chunk, start, low, high in zip(
+                self.column.chunks, self._starts[:-1], bounds[:-1], bounds[1:], strict=True
+            )
+            if high > low
+        ]
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        return pa.concat_arrays(parts).take(pa.array(back))
 
 
 class ArrowSource:

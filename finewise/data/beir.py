@@ -4,25 +4,24 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from finewise.console import progress
+from finewise.data.arrow import TextColumn
 from finewise.data.formats import EXTENSIONS, open_source
 from finewise.data.keys import ColumnDigest, combine
 from finewise.data.pairs import Pairs, Reader, store_pairs
 from finewise.data.records import DelimitedSource
 from finewise.data.retrieval import RetrievalSet
-from finewise.data.store import entry, file_sha256
+from finewise.data.store import entry
 from finewise.data.table import Batch, Source
 from finewise.errors import InputError
 from finewise.names import unknown
-
-if TYPE_CHECKING:
-    from datasets import Dataset
+from finewise.references import file_sha256
 
 VERSION = 1
 QRELS = {"query-id": "label", "corpus-id": "label", "score": "number"}
@@ -65,10 +64,10 @@ def check_beir(folder: Path, name: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Texts:
-    """Ids and texts of a queries or corpus file; memory-mapped columns id and text."""
+    """Ids and texts of a queries or corpus file, memory-mapped."""
 
-    rows: "Dataset"
-    ids: pa.ChunkedArray
+    ids: TextColumn
+    texts: TextColumn
     digest: str
     content: str
 
@@ -89,10 +88,10 @@ def read_texts(path: Path, name: str, *, empty: bool) -> Texts:
         combine("texts", VERSION, content, path.suffix, empty),
         lambda part: _convert(part, open_source(path, name), name, empty),
     )
-    from datasets import Dataset
-
-    rows = Dataset.from_file(str(folder / "texts.arrow"))
-    return Texts(rows=rows, ids=rows.data.column("id"), digest=about["digest"], content=content)
+    path = folder / "texts.arrow"
+    return Texts(
+        ids=TextColumn.of(path, "id"), texts=TextColumn.of(path, "text"), digest=about["digest"], content=content
+    )
 
 
 def _convert(folder: Path, source: Source, name: str, empty: bool) -> dict[str, Any]:
@@ -186,7 +185,7 @@ def read_beir(folder: Path, split: str, name: str, reference: str, corpus: Path 
     documents = read_texts(*_corpus_file(folder, reference, corpus), empty=True)
     for column, texts, what in (("query-id", queries, "query"), ("corpus-id", documents, "document")):
         for batch, numbers in judgements:
-            known = np.asarray(pc.is_in(batch[column], value_set=texts.ids))
+            known = np.asarray(pc.is_in(batch[column], value_set=texts.ids.column))
             if not known.all():
                 at = int(np.flatnonzero(~known)[0])
                 raise InputError(
@@ -213,9 +212,7 @@ def read_beir(folder: Path, split: str, name: str, reference: str, corpus: Path 
             for batch, _ in read_qrels(folder, other, reference):
                 others.update(pc.unique(batch["query-id"]).to_pylist())
     kept = [
-        (key, text)
-        for key, text in zip(queries.rows["id"], queries.rows["text"], strict=True)
-        if key in qrels or key not in others
+        (key, text) for key, text in zip(queries.ids, queries.texts, strict=True) if key in qrels or key not in others
     ]
     query_ids, query_texts = tuple(key for key, _ in kept), tuple(text for _, text in kept)
     return retrieval_set(
@@ -223,8 +220,8 @@ def read_beir(folder: Path, split: str, name: str, reference: str, corpus: Path 
         split=split,
         query_ids=query_ids,
         queries=query_texts,
-        corpus_ids=documents.rows["id"],
-        corpus=documents.rows["text"],
+        corpus_ids=documents.ids,
+        corpus=documents.texts,
         qrels=qrels,
         corpus_digest=documents.digest,
     )
@@ -288,7 +285,7 @@ class _Join(Reader):
             columns = {}
             for column, role in (("query-id", "anchor"), ("corpus-id", "positive")):
                 texts = self._texts[column]
-                places = pc.index_in(batch[column], value_set=texts.ids)
+                places = pc.index_in(batch[column], value_set=texts.ids.column)
                 if places.null_count:
                     at = int(np.flatnonzero(pc.is_null(places))[0])
                     raise InputError(
@@ -296,13 +293,7 @@ class _Join(Reader):
                         "in the "
                         f"{'queries' if role == 'anchor' else 'corpus'}; add it or remove its judgements"
                     )
-                wanted = np.asarray(places)[relevant]
-                found = (
-                    texts.rows.with_format("arrow")[wanted]["text"]
-                    if len(wanted)
-                    else pa.chunked_array([], pa.string())
-                )
-                columns[role] = pa.concat_arrays(found.chunks) if found.num_chunks else pa.array([], pa.string())
+                columns[role] = texts.texts.take(np.asarray(places, dtype=np.int64)[relevant])
             yield columns, numbers[relevant]
 
     def remarks(self) -> list[str]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from ftfy.badness import is_bad
 from numpy.typing import NDArray
 
 from finewise.config import AuditConfig
@@ -15,6 +14,7 @@ from finewise.data.held import Held
 from finewise.data.near import chunks
 from finewise.data.pairs import Pairs
 from finewise.data.report import Cut, Example, Finding, Severity, sampled, shorten
+from finewise.data.tokenised import tokenise_column
 from finewise.data.tokens import TokenLimit
 
 SHORT, LONG = 3, 100_000
@@ -49,13 +49,14 @@ IDS_SHARE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of texts to look at, wherever it comes from."""
+    """A column of texts to look at, wherever it comes from; `pairs` are the training rows, if it is one of theirs."""
 
     split: str
     name: str
     size: int
     batches: Callable[[], Iterator[pa.Array]]
     where: Callable[[int], str]
+    pairs: Pairs | None = None
 
 
 def columns_of(train: Pairs, held: list[Held]) -> Iterator[Column]:
@@ -72,7 +73,7 @@ def columns_of(train: Pairs, held: list[Held]) -> Iterator[Column]:
         return lambda: (pa.array(chunk, pa.string()) for chunk in chunks(texts))
 
     for name in ("anchor", "positive", *train.negatives):
-        yield Column("train", name, len(train), of_train(name), train.where)
+        yield Column("train", name, len(train), of_train(name), train.where, train)
     for one in held:
         yield Column(one.label, "queries", len(one.queries), of_texts(one.task.queries), one.query)
     corpora: dict[bytes, list[Held]] = {}
@@ -85,6 +86,8 @@ def columns_of(train: Pairs, held: list[Held]) -> Iterator[Column]:
 
 def content(column: Column, config: AuditConfig) -> Iterator[Finding]:
     """Yield what is suspicious in the texts of a column."""
+    from ftfy.badness import is_bad
+
     counts = dict.fromkeys(ADVICE, 0)
     examples: dict[str, list[Example]] = {kind: [] for kind in ADVICE}
     start = 0
@@ -130,10 +133,11 @@ def cuts_of(columns: list[Column], limit: TokenLimit, config: AuditConfig, seed:
 def _cut(column: Column, limit: TokenLimit, config: AuditConfig, seed: int) -> Cut:
     prompt = limit.query_prompt if column.name in ("anchor", "queries") else limit.document_prompt
     rows = sampled(np.arange(column.size), config.max_rows, seed)
-    counted = []
-    for chunk in chunks(_column_texts(column, rows)):
-        counted.append(limit.count([prompt + text for text in chunk] if prompt else chunk))
-    tokens = np.concatenate(counted) if counted else np.zeros(0, dtype=np.int64)
+    if column.pairs is not None and limit.tokenizer is not None and len(rows) == column.size:
+        # The training will read these tokens: kept, they need not be made again.
+        tokens = tokenise_column(column.pairs, column.name, limit.tokenizer, prompt).whole.astype(np.int64)
+    else:
+        tokens = _counted(column, rows, limit, prompt)
     beyond = np.maximum(tokens - limit.max_seq_length, 0)
     return Cut(
         split=column.split,
@@ -146,6 +150,15 @@ def _cut(column: Column, limit: TokenLimit, config: AuditConfig, seed: int) -> C
         tokens_cut=int(beyond.sum()),
         longest=int(tokens.max(initial=0)),
     )
+
+
+def _counted(column: Column, rows: NDArray[np.int64], limit: TokenLimit, prompt: str) -> NDArray[np.int64]:
+    """Return the tokens of some texts of a column."""
+    counted = [
+        limit.count([prompt + text for text in chunk] if prompt else chunk)
+        for chunk in chunks(_column_texts(column, rows))
+    ]
+    return np.concatenate(counted) if counted else np.zeros(0, dtype=np.int64)
 
 
 def _column_texts(column: Column, rows: NDArray[np.int64]) -> Iterator[str]:

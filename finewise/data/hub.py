@@ -9,11 +9,10 @@ import pyarrow as pa
 
 from finewise.data.arrow import ArrowSource
 from finewise.data.keys import combine
-from finewise.data.store import file_sha256
 from finewise.data.table import BATCH_ROWS
 from finewise.errors import InputError
 from finewise.names import unknown
-from finewise.references import HUB
+from finewise.references import HUB, file_sha256
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from finewise.config import AuditConfig, DataConfig
-from finewise.data.audit import audit
+from finewise.data.audited import audited
 from finewise.data.keys import combine
 from finewise.data.pairs import Pairs
 from finewise.data.report import AuditReport
@@ -26,6 +26,7 @@ class LoadedData:
 
     Attributes:
         train: The training rows.
+        split: All rows of the training split, of which data.max_train_rows drew `train`.
         dev: The set that chooses the checkpoint, already cut to data.max_dev_queries and data.max_dev_corpus.
         test: The set that is read once, at the end.
         report: What the audit found, before rows were dropped or drawn.
@@ -34,6 +35,7 @@ class LoadedData:
     """
 
     train: Pairs
+    split: Pairs
     dev: RetrievalSet | None
     test: RetrievalSet | None
     report: AuditReport
@@ -99,7 +101,7 @@ def prepare(
             # Both search the documents of both: twice the corpus, and still no training row in it.
             others = [text for name, piece in pieces.items() if name != part for text in piece.rows["positive"]]
             held[part] = _to_retrieval(pieces[part], part, config, others, remarks)
-    report = audit(train, held["dev"], held["test"], audit_config, limit=limit, seed=seed, remarks=remarks, more=more)
+    report = audited(train, held["dev"], held["test"], audit_config, limit=limit, seed=seed, remarks=remarks, more=more)
     if audit_config.leakage == "drop" and len(report.leaked):
         keep = np.setdiff1d(np.arange(len(train)), report.leaked, assume_unique=True)
         if len(keep) < 2:
@@ -109,6 +111,7 @@ def prepare(
                 "are in the held-out data; give other data.dev and data.test files"
             )
         train, report = train.select(keep), replace(report, dropped=len(report.leaked))
+    whole = train
     if config.max_train_rows is not None and config.max_train_rows < len(train):
         train = train.select(np.random.default_rng(seed).permutation(len(train))[: config.max_train_rows])
     dev = held["dev"]
@@ -117,7 +120,7 @@ def prepare(
     parts = {"train": train.revision} | {task.split: task.revision for task in (dev, held["test"]) if task is not None}
     rows = {"train": len(train)} | {task.split: len(task.query_ids) for task in (dev, held["test"]) if task is not None}
     revision = combine(*(f"{part}={one}" for part, one in parts.items()))
-    return LoadedData(train=train, dev=dev, test=held["test"], report=report, revision=revision, rows=rows)
+    return LoadedData(train=train, split=whole, dev=dev, test=held["test"], report=report, revision=revision, rows=rows)
 
 
 def _read_held(reference: str, part: Part, config: DataConfig, remarks: list[str]) -> RetrievalSet:

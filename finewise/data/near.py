@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
-from rensa import RMinHash
 
 from finewise.data.keys import mix
 
@@ -51,6 +50,8 @@ def sketch(texts: Iterable[str], advance: Callable[[int], None] = lambda count: 
         texts: The texts.
         advance: Told how many more texts are done.
     """
+    from rensa import RMinHash
+
     digests, usable = [], []
     vocabulary = _Vocabulary()
     for chunk in chunks(texts):

@@ -131,6 +131,11 @@ class Pairs:
             index=index,
         )
 
+    def places_in(self, other: "Pairs") -> NDArray[np.int64]:
+        """Return (N,) where these rows stand in `other`, a selection of the same file that holds them all."""
+        own = np.arange(len(self)) if self.index is None else self.index
+        return own if other.index is None else np.searchsorted(other.index, own).astype(np.int64)
+
 
 def _sha(index: NDArray[np.int64]) -> str:
     digest = ColumnDigest()

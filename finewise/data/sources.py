@@ -16,11 +16,10 @@ from finewise.data.hub import HubSource, is_hub, parse
 from finewise.data.pairs import Notes, Pairs, Reader, store_pairs
 from finewise.data.records import RecordSource
 from finewise.data.retrieval import RetrievalSet
-from finewise.data.store import file_sha256
 from finewise.data.table import Batch, Source
 from finewise.errors import InputError
 from finewise.names import nearest
-from finewise.references import PACKAGE, content_of, package_path
+from finewise.references import PACKAGE, content_of, file_sha256, package_path
 
 __all__ = ["Notes", "Pairs", "builtin", "exists", "is_retrieval", "read_pairs", "read_retrieval", "resolve"]
 

@@ -1,23 +1,26 @@
 """Held-out rows: split off so that nothing they share with training leaks, and made into retrieval sets."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from finewise.data.beir import retrieval_set
-from finewise.data.keys import Keys, digest_texts, mix, pair_keys, text_keys
+from finewise.data.keys import Keys, combine, digest_texts, mix, pair_keys, text_keys
 from finewise.data.pairs import Pairs
 from finewise.data.retrieval import RetrievalSet
+from finewise.data.store import entry, made_by
 from finewise.errors import InputError
 
 MAX_ROWS = 2_000
 """A share (not a count) of a large file never holds out more rows than this: intervals are narrow enough by then."""
 MIN_ROWS = 10
 """A share must come to at least this many rows; fewer tell nothing, unless a count asks for them."""
+
+PARTS = "parts.i1"
 
 Rows = NDArray[np.int64]
 
@@ -59,6 +62,20 @@ def split(pairs: Pairs, dev_size: float | None, test_size: float | None, seed: i
             f"{pairs.reference}: dev and test would take {sum(targets.values())} of {total} rows; "
             f"{'set ' + ' and '.join(f'data.{name}_size' for name in targets)} lower"
         )
+    made = made_by(("finewise.data.splits", "finewise.data.keys"), ("numpy", "scipy"))
+    key = combine("split", made, pairs.revision, *targets.items(), seed)
+
+    def build(folder: Path) -> dict[str, Any]:
+        _drawn(pairs, targets, seed).tofile(folder / PARTS)
+        return {}
+
+    parts = np.fromfile(entry(key, build, kind="splits")[0] / PARTS, dtype=np.int8)
+    chosen = {name: pairs.select(np.flatnonzero(parts == number)) for number, name in enumerate(targets, 1)}
+    return Split(train=pairs.select(np.flatnonzero(parts == 0)), dev=chosen.get("dev"), test=chosen.get("test"))
+
+
+def _drawn(pairs: Pairs, targets: Mapping[str, int], seed: int) -> NDArray[np.int8]:
+    """Return (N,) 0 for rows of train, 1 for those of the first target, 2 for those of the second."""
     labels = components(pairs)
     sizes = np.bincount(labels)
     lowest = np.full(len(sizes), np.iinfo(np.uint64).max, dtype=np.uint64)
@@ -70,9 +87,7 @@ def split(pairs: Pairs, dev_size: float | None, test_size: float | None, seed: i
         got = int(sizes[part == number].sum())
         if got < max(1, target // 2):
             raise InputError(_stuck(pairs, labels, sizes, name, target, got))
-    parts = part[labels]
-    chosen = {name: pairs.select(np.flatnonzero(parts == number)) for number, name in enumerate(targets, 1)}
-    return Split(train=pairs.select(np.flatnonzero(parts == 0)), dev=chosen.get("dev"), test=chosen.get("test"))
+    return part[labels]
 
 
 def _target(name: str, size: float, total: int, reference: str) -> int:
@@ -92,6 +107,9 @@ def _target(name: str, size: float, total: int, reference: str) -> int:
 
 def components(pairs: Pairs) -> NDArray[np.int32]:
     """Return (N,) the number of the connected component that each row belongs to."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
     anchors, anchor_count = _codes(pairs.anchor_keys)
     positives, positive_count = _codes(pairs.positive_keys)
     sources, targets = [anchors], [positives + anchor_count]
@@ -234,8 +252,6 @@ def to_retrieval(
 
 def digest_corpus(ids: Sequence[str], texts: Sequence[str]) -> str:
     """Return the digest of a corpus, equal to what `finewise.data.beir` computes for the same in a file."""
-    from finewise.data.keys import combine
-
     return combine(digest_texts(ids), digest_texts(texts))
 
 

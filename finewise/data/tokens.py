@@ -1,10 +1,10 @@
 """Counting tokens without torch: the tokenizer and the limit of a model's folder."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from finewise.config import ModelConfig
 from finewise.errors import InputError
 from finewise.references import model_reference
+
+if TYPE_CHECKING:
+    from finewise.data.tokenised import TextTokenizer
 
 Counter = Callable[[Sequence[str]], NDArray[np.int64]]
 """Texts in, tokens per text out, special tokens included, nothing cut."""
@@ -29,12 +32,14 @@ class TokenLimit:
         max_seq_length: Tokens that the model reads, special tokens included.
         query_prompt: Put before anchors.
         document_prompt: Put before positives and negatives.
+        tokenizer: What `count` counts with, when it can also give the ids.
     """
 
     count: Counter
     max_seq_length: int
     query_prompt: str = ""
     document_prompt: str = ""
+    tokenizer: "TextTokenizer | None" = None
 
 
 def token_limit(model: ModelConfig) -> TokenLimit | str:
@@ -57,25 +62,34 @@ def token_limit(model: ModelConfig) -> TokenLimit | str:
         return f"texts that will be cut were not counted: {model.name} states no limit; set model.max_seq_length"
     from tokenizers import Tokenizer
 
+    from finewise.data.tokenised import TextTokenizer
+
     try:
-        tokenizer = Tokenizer.from_file(str(tokenizer_file))
+        tokenizer = TextTokenizer(Tokenizer.from_file(str(tokenizer_file)), limit, _cut_side(read))
     except Exception as error:  # the library raises bare Exception
         raise InputError(
             f"model.name={model.name}: {tokenizer_file} is damaged ({error}); save the model again"
         ) from None
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-
-    def count(texts: Sequence[str]) -> NDArray[np.int64]:
-        return np.array([len(found.ids) for found in tokenizer.encode_batch_fast(list(texts))], dtype=np.int64)
-
-    own = _own_prompts(read)
+    own = own_prompts(_content(read, "config_sentence_transformers.json").get("prompts") or {})
     return TokenLimit(
-        count=count,
+        count=tokenizer.count,
         max_seq_length=limit,
-        query_prompt=model.query_prompt or own.get("query") or "",
-        document_prompt=model.document_prompt or own.get("document") or "",
+        query_prompt=model.query_prompt or own["query"],
+        document_prompt=model.document_prompt or own["document"],
+        tokenizer=tokenizer,
     )
+
+
+def own_prompts(prompts: Mapping[str, str | None]) -> dict[str, str]:
+    """Return the prompts "query" and "document" that a model brings along; "" for none.
+
+    Models call a document's prompt "document", "passage" or "corpus"; `encode_document` promises to look for all three.
+
+    >>> own_prompts({"query": "query: ", "document": "", "passage": "passage: "})
+    {'query': 'query: ', 'document': 'passage: '}
+    """
+    document = next((prompts[name] for name in ("document", "passage", "corpus") if prompts.get(name)), None)
+    return {"query": prompts.get("query") or "", "document": document or ""}
 
 
 FileReader = Callable[[str], Path | None]
@@ -103,27 +117,25 @@ def _hub_reader(name: str, revision: str | None) -> FileReader:
     return read
 
 
-def _own_prompts(read: FileReader) -> dict[str, str]:
-    """Return the prompts that the model brings along, by name."""
-    path = read("config_sentence_transformers.json")
-    content = json.loads(path.read_text(encoding="utf-8")) if path is not None else {}
-    return dict(content.get("prompts") or {})
-
-
 def _own_limit(read: FileReader) -> int | None:
     """Return the model's own limit as sentence-transformers finds it: its setting, else the smaller of two others."""
-
-    def content(name: str) -> dict[str, Any]:
-        path = read(name)
-        loaded = json.loads(path.read_text(encoding="utf-8")) if path is not None else {}
-        return loaded if isinstance(loaded, dict) else {}
-
-    own = content("sentence_bert_config.json").get("max_seq_length")
+    own = _content(read, "sentence_bert_config.json").get("max_seq_length")
     if own:
         return int(own)
     limits = [
-        content("config.json").get("max_position_embeddings"),
-        content("tokenizer_config.json").get("model_max_length"),
+        _content(read, "config.json").get("max_position_embeddings"),
+        _content(read, "tokenizer_config.json").get("model_max_length"),
     ]
     known = [int(limit) for limit in limits if limit and limit < FAR]
     return min(known) if known else None
+
+
+def _cut_side(read: FileReader) -> str:
+    return str(_content(read, "tokenizer_config.json").get("truncation_side") or "right")
+
+
+def _content(read: FileReader, name: str) -> dict[str, Any]:
+    """Return what a JSON file of the model says; nothing if it is not there."""
+    path = read(name)
+    loaded = json.loads(path.read_text(encoding="utf-8")) if path is not None else {}
+    return loaded if isinstance(loaded, dict) else {}

@@ -1,9 +1,12 @@
 """The encoder searcher finds what comparing everything with everything finds, in bounded memory."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from benchmarks.retrieval import EncoderSearcher, evaluate_retrieval
+from benchmarks.relevant import Relevant
+from benchmarks.retrieval import EncoderSearcher, evaluate_dims, evaluate_retrieval
 from finewise.data.retrieval import RetrievalSet
 from finewise.errors import InputError
 
@@ -82,6 +85,29 @@ def test_the_query_itself_is_not_found():
     assert ranking.indices.tolist() == [[1, 2]]
 
 
+@pytest.mark.parametrize("chunk", [7, 50, 1000])
+def test_scoring_gives_the_ranks_of_the_ranking(chunk):
+    rng = np.random.default_rng(4)
+    # Four halves each: norms and scores are exact, so that ties are the same in any way of computing.
+    texts = [" ".join(map(str, rng.permutation([0.5, 0.5, 0.5, 0.5, 0, 0]))) for _ in range(209)]
+    ids = [f"d{number:03}" for number in rng.permutation(200)]
+    task = task_of(texts[200:], texts[:200], ids, [*ids[:3], *(f"q{row}" for row in range(6))])
+    task = replace(task, qrels={query: {ids[row]: 1 for row in rng.integers(0, 200, 5)} for query in task.query_ids})
+    relevant = Relevant.of(task)
+    model = Vectors()
+    searcher = EncoderSearcher("m", model, corpus_chunk=chunk)
+    (ranks,) = searcher.ranks(task, relevant, 60, [None])
+    assert sum(len(texts) for kind, texts, _ in model.calls if kind == "document") == 200
+    assert model.largest <= chunk
+    assert ranks.tolist() == relevant.ranks(searcher.search(task, 60)).tolist()
+    assert 0 < (ranks == 0).sum() < len(ranks)
+
+
+def test_without_any_relevant_document_everything_scores_zero():
+    task = replace(task_of(["1 0"], ["1 0", "0 1"]), qrels={"q0": {"d0000": 0}})
+    assert evaluate_retrieval(task, EncoderSearcher("m", Vectors(), corpus_chunk=1), ["map"], 2).mean("map") == 0
+
+
 def test_several_dimensions_from_one_encoding_equal_one_by_one():
     rng = np.random.default_rng(2)
     task = task_of(random_texts(rng, 10), random_texts(rng, 60))
@@ -94,10 +120,22 @@ def test_several_dimensions_from_one_encoding_equal_one_by_one():
         assert np.array_equal(ranking.scores, alone.scores)
 
 
+def test_several_dimensions_are_scored_as_one_by_one():
+    rng = np.random.default_rng(2)
+    task = task_of(random_texts(rng, 10), random_texts(rng, 60))
+    together = evaluate_dims(task, EncoderSearcher("m", Vectors(), corpus_chunk=25), ["map"], 10, [6, 4])
+    assert [result.system for result in together] == ["m", "m@4"]
+    for dim, result in zip([6, 4], together, strict=True):
+        alone = evaluate_retrieval(task, EncoderSearcher("m", Vectors(), truncate_dim=dim), ["map"], 10)
+        assert result.per_query["map"].tolist() == alone.per_query["map"].tolist()
+
+
 @pytest.mark.parametrize("dim", [0, 3])
 def test_more_dimensions_than_the_model_has_are_refused(dim):
     with pytest.raises(InputError, match=f"must be from 1 to the model's 2; got {dim}"):
         EncoderSearcher("m", Vectors(), truncate_dim=dim).search(task_of(["1 0"], ["0 1"]), 1)
+    with pytest.raises(InputError, match=f"must be from 1 to the model's 2; got {dim}"):
+        evaluate_retrieval(task_of(["1 0"], ["0 1"]), EncoderSearcher("m", Vectors(), truncate_dim=dim), ["map"], 1)
 
 
 def test_a_prompt_is_passed_on_only_when_given():

@@ -71,6 +71,23 @@ def test_a_baseline_that_many_runs_scored_is_shown_once_and_tuned_models_each(tm
     assert board.rows[3].date.startswith("2026-01-01")
 
 
+@pytest.mark.parametrize(
+    ("times", "shown"),
+    [
+        (["2026-01-01T10:00:00", "2026-01-02T10:00:00"], ["2026-01-01", "2026-01-02"]),
+        (["2026-01-01T10:00:00", "2026-01-01T11:30:00"], ["2026-01-01 10:00", "2026-01-01 11:30"]),
+        (["2026-01-01T10:00:05", "2026-01-01T10:00:40"], ["2026-01-01 10:00:05", "2026-01-01 10:00:40"]),
+    ],
+)
+def test_runs_of_one_experiment_are_told_apart_by_their_time(tmp_path, times, shown):
+    for number, time in enumerate(times):
+        write_run(tmp_path / f"embed/x/{number}", [result("tuned")], date=f"{time}+00:00")
+    write_run(tmp_path / "embed/other/1", [result("tuned")], date=f"{times[0]}+00:00")
+    text = as_markdown(boards(tmp_path))
+    assert [line.split(" | ")[-1].removesuffix(" |") for line in text.splitlines() if "embed/x" in line] == shown
+    assert "| 1 | 2026-01-01 |" in next(line for line in text.splitlines() if "embed/other" in line)
+
+
 def test_only_equal_data_share_a_table(tmp_path):
     write_run(tmp_path / "a/x/1", [result("tuned"), result("tuned", data_revision="r2"), result("bm25", split="dev")])
     assert [(board.data_revision, len(board.rows)) for board in boards(tmp_path)] == [("r1", 1), ("r2", 1)]

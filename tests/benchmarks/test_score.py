@@ -94,6 +94,14 @@ def test_a_folder_that_is_no_model_is_refused(folder, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize(("key", "value"), [("report_to", ["tensorboard"]), ("keep_checkpoints", 5)])
+def test_a_setting_of_training_is_refused(folder, tmp_path, key, value):
+    settings = config(folder, tmp_path)
+    setattr(settings.run, key, value)
+    with pytest.raises(InputError, match=rf"^run\.{key} belongs to training and has no effect on scoring; remove it"):
+        main(settings)
+
+
 def test_cut_texts_are_counted_by_tokens():
     class Model:
         max_seq_length = 8

@@ -28,9 +28,9 @@ def test_order_ties_and_cut_are_those_of_sorting_everything(data):
     ids = data.draw(st.lists(st.text("ab1", min_size=1, max_size=3), min_size=1, max_size=20, unique=True))
     depth = data.draw(st.integers(1, 8))
     task = task_of([data.draw(st.sampled_from(ids)), "no document"], ids)
-    scores = np.array(data.draw(st.lists(
-        st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=len(ids), max_size=len(ids)), min_size=2, max_size=2
-    )), np.float32)  # fmt: skip
+    some = st.sampled_from([-2.0, -0.5, -0.0, 0.0, 1e-30, 0.5, 1.0])
+    rows = st.lists(some, min_size=len(ids), max_size=len(ids))
+    scores = np.array(data.draw(st.lists(rows, min_size=2, max_size=2)), np.float32)
     chunk = data.draw(st.integers(1, len(ids)))
     top = TopK(task, depth)
     block, row_wise = top.empty(), top.empty()

@@ -52,7 +52,7 @@ def half_written(content: Any, path: Any, *rest: Any) -> None:
 
 POINTS: dict[str, Callable[[], None]] = {
     "none": lambda: None,
-    "while the data is read": lambda: before_call(1, finewise.data.load, "audit"),
+    "while the data is read": lambda: before_call(1, finewise.data.load, "audited"),
     "before the first checkpoint": lambda: before_call(3, embed.trainer.EmbedTrainer, "compute_loss"),
     "between checkpoints": lambda: before_call(15, embed.trainer.EmbedTrainer, "compute_loss"),
     "in the second epoch": lambda: before_call(22, embed.trainer.EmbedTrainer, "compute_loss"),
@@ -91,6 +91,8 @@ if __name__ == "__main__":
     model, train, root, *points = sys.argv[1:]
     for point in points:
         place = str(Path(root) / point.replace(" ", "-"))
+        # Each starts with an empty cache, so that all that is done once is done here, and the second attempt finds it.
+        os.environ["FINEWISE_CACHE"] = f"{place}-cache"
         killed = attempt(POINTS[point], model, train, place)
         resumed = attempt(POINTS["none"], model, train, place)
         folders = sorted(str(path.parent) for path in Path(place).rglob("run.json"))

@@ -1,14 +1,20 @@
 """Known positives never meet as negatives."""
 
+import json
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from embed.config import EmbedExperiment
+from embed.data import TrainingRows, training_rows
 from embed.negatives import KnownPositives, NoKnownPositives
+from finewise.config import ColumnsConfig, DataConfig
+from finewise.data.sources import read_pairs
 
 ids = st.integers(0, 12)
 
@@ -107,14 +113,45 @@ def test_the_mask_marks_known_positives_and_never_the_own_one(rows: list[tuple[i
             assert mask[place, column] == (column != place and document in positives[rows[row][0]])
 
 
-def test_texts_are_compared_across_columns() -> None:
-    rows = Dataset.from_dict(
-        {"anchor": ["a", "b", "a"], "positive": ["x", "y", "z"], "negative": ["y", "n", "n"], "group": ["1", "2", "3"]}
-    )
-    known = KnownPositives.of(rows)
+def rows_of(jsonl: Path, table: list[dict[str, str]], **parts: Any) -> TrainingRows:
+    jsonl.write_text("".join(json.dumps(row) + "\n" for row in table))
+    experiment = EmbedExperiment(data=DataConfig(train=str(jsonl)), **parts)
+    split = read_pairs(str(jsonl), ColumnsConfig())
+    return training_rows(split, split, experiment)
+
+
+def test_texts_are_compared_across_columns_and_but_for_case_and_blanks(tmp_path: Path) -> None:
+    table = [
+        {"anchor": "a", "positive": "x", "negative": "y"},
+        {"anchor": "b", "positive": "Y ", "negative": "n"},
+        {"anchor": "A", "positive": "z", "negative": "n"},
+    ]
+    known = KnownPositives.of(rows_of(tmp_path / "rows.jsonl", table))
     assert known.anchors[0] == known.anchors[2] != known.anchors[1]
     assert known.documents[0, 1] == known.documents[1, 0]
     assert known.documents.shape == (3, 2)
     assert len(known.of_anchor(int(known.anchors[0]))) == 2
-    ids = known.ids([rows[2], rows[0]])
+    ids = known.ids(np.array([2, 0]))
     assert ids.tolist() == [[known.anchors[2], *known.documents[2]], [known.anchors[0], *known.documents[0]]]
+
+
+def test_pairs_that_were_not_drawn_are_known_all_the_same(tmp_path: Path) -> None:
+    table = [{"anchor": anchor, "positive": positive} for anchor, positive in ("ax", "by", "ay", "cz", "dw")]
+    split = rows_of(tmp_path / "rows.jsonl", table)
+    drawn = replace(split, pairs=split.pairs.select(np.array([0, 1, 3])))
+    known = KnownPositives.of(drawn)
+    # Row 2 says that y answers a as well; it was not drawn, but y must not become a negative of a.
+    assert known.mask(known.ids(np.array([0, 1, 2])))[0].tolist() == [False, True, False]
+    assert all(not {0, 1} <= set(batch) for batch in NoKnownPositives(known, 3, seed=0))
+
+
+def test_rows_below_the_score_are_no_known_positives(tmp_path: Path) -> None:
+    table = [
+        {"anchor": "a", "positive": "x", "score": 0.9},
+        {"anchor": "b", "positive": "y", "score": 0.8},
+        {"anchor": "a", "positive": "y", "score": 0.1},
+    ]
+    train = rows_of(tmp_path / "rows.jsonl", table)
+    assert len(train.rows) == 2
+    known = KnownPositives.of(train)
+    assert not known.mask(known.ids(np.array([0, 1]))).any()

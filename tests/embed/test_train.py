@@ -86,7 +86,7 @@ def test_what_a_run_leaves_behind(make: Make, tmp_path: Path, capsys: pytest.Cap
     assert record["data"]["audit"]["truncation"]
     assert record["selection"]["test_reads"] == 1
     assert record["cost"]["texts"] == 160 * 2 * 2
-    assert set(record["cost"]["seconds"]) == {"data", "model", "before", "train", "test", "save"}
+    assert set(record["cost"]["seconds"]) == {*("start", "imports", "data", "model", "before", "train", "test", "save")}
     assert {"torch", "sentence-transformers"} <= set(record["versions"])
     for name in ("config.yaml", "report.html", "train.jsonl", "log.txt", "per_query.npz", "model/README.md"):
         assert (run / name).stat().st_size > 0
@@ -155,6 +155,45 @@ def test_matryoshka_is_scored_at_every_dimension(make: Make, tmp_path: Path) -> 
     assert ("tuned@8", "untuned@8") in {(row["a"], row["b"]) for row in record["comparisons"]}
 
 
+@pytest.mark.parametrize("dims", [[], [32, 8]], ids=["one dimension", "matryoshka"])
+def test_warm_caches_change_the_time_and_nothing_else(
+    make: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    dims: list[int],
+) -> None:
+    monkeypatch.setenv("FINEWISE_CACHE", str(tmp_path / "cache"))
+    found = []
+    for name in ("cold", "warm"):
+        main(make(name=name, matryoshka=MatryoshkaConfig(dims=dims)))
+        (folder,) = (tmp_path / "runs" / "embed" / name).iterdir()
+        record = json.loads((folder / "record.json").read_text())
+        for key in ("experiment", "started", "finished", "cost", "device"):
+            record.pop(key)
+        lines = [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
+        curve = [
+            {key: value for key, value in line.items() if not re.search("runtime|per_second", key)} for line in lines
+        ]
+        found.append(((folder / "model" / "model.safetensors").read_bytes(), record, curve))
+        told = capsys.readouterr().err
+        told_of = [line for line in told.splitlines() if "from the cache" in line]
+        assert len(told_of) == (0 if name == "cold" else 3), told  # untuned on dev and test, bm25 on test
+    assert found[0] == found[1]
+
+
+def test_texts_that_only_the_library_can_tokenise_train_all_the_same(
+    make: Make, tmp_path: Path, tiny_model: Path
+) -> None:
+    shutil.copytree(tiny_model, tmp_path / "own")
+    path = tmp_path / "own" / "sentence_bert_config.json"
+    content = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(content | {"processing_kwargs": {"text": {"max_length": 5}}}))
+    main(make(model=ModelConfig(name=str(tmp_path / "own"))))
+    # Anchors of three words fill the five tokens; positives of six are cut there.
+    assert record_of(tmp_path)["cost"]["tokens"] == 160 * 2 * 5 * 2
+
+
 def test_patience_stops_early(make: Make, tmp_path: Path) -> None:
     optim = OptimConfig(epochs=40, batch_size=16, learning_rate=3e-3, scheduler="constant", warmup=0)
     main(make(optim=optim, selection=SelectionConfig(every_steps=5, patience=2)))
@@ -163,18 +202,19 @@ def test_patience_stops_early(make: Make, tmp_path: Path) -> None:
     assert selection["steps"] == selection["best_step"] + 10 < 400
 
 
-def test_sorted_and_padded_execution_agree(make: Make, tmp_path: Path, still_model: Path) -> None:
+def test_all_executions_agree(make: Make, tmp_path: Path, still_model: Path) -> None:
     losses = {}
-    for execution in ("padded", "sorted"):
+    for execution in ("padded", "sorted", "packed"):
         optim = OptimConfig(max_steps=4, batch_size=16, learning_rate=1e-3)
         parts: dict[str, Any] = {"execution": execution, "name": execution, "model": ModelConfig(name=str(still_model))}
         run = RunConfig(root=str(tmp_path / "runs"), device="cpu", precision="fp32")
-        main(make(optim=optim, micro_batch_tokens=64, run=run, **parts))
+        main(make(optim=optim, micro_batch_tokens=None if execution == "padded" else 64, run=run, **parts))
         (folder,) = (tmp_path / "runs" / "embed" / execution).iterdir()
         lines = [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
         losses[execution] = [entry["loss"] for entry in lines if "loss" in entry]
     assert len(losses["sorted"]) == 4
     assert losses["sorted"] == pytest.approx(losses["padded"], rel=1e-4)
+    assert losses["packed"] == pytest.approx(losses["padded"], rel=1e-4)
 
 
 def test_few_anchors_with_many_positives_are_told_and_all_rows_are_used(
@@ -222,6 +262,14 @@ class TestRefusals:
         ):
             make(optim=optim)
         make(optim=optim, loss=Triplet())
+
+    @pytest.mark.parametrize("loss", [Triplet(), CoSENT()])
+    def test_a_sampler_that_the_loss_does_not_use(self, make: Make, loss: LossConfig) -> None:
+        with pytest.raises(
+            ValueError, match=r"sampler=random has no effect with loss=(triplet|cosent), .*leave it out"
+        ):
+            make(loss=loss, sampler="random")
+        make(loss=loss)
 
     @pytest.mark.parametrize(("loss", "column"), [(Triplet(), "negative"), (CoSENT(), "score")])
     def test_a_loss_that_does_not_fit_the_columns(self, make: Make, loss: LossConfig, column: str) -> None:
