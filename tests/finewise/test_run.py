@@ -37,11 +37,17 @@ def test_a_stage_inside_a_stage_is_counted_once(experiment: Experiment) -> None:
     assert seconds["outer"] < seconds["inner"]
 
 
-def test_refused_data_leave_no_folder_although_something_was_imported(experiment: Experiment) -> None:
-    with pytest.raises(InputError), Run.open("test", experiment) as run, run.stage("data"):
+def refuse(run: Run) -> None:
+    with run, run.stage("data"):
         with run.stage("imports"):
             pass
         raise InputError("no such file")
+
+
+def test_refused_data_leave_no_folder_although_something_was_imported(experiment: Experiment) -> None:
+    run = Run.open("test", experiment)
+    with pytest.raises(InputError):
+        refuse(run)
     assert not run.dir.exists()
 
 
