@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from benchmarks.metrics.ranking import check_depth, check_metric
-from finewise.config import MISSING, ModelConfig, RunConfig, at_least, positive, setting
+from finewise.config import MISSING, ModelConfig, PlaceConfig, at_least, positive, setting
 
 
 @dataclass(slots=True, kw_only=True)
@@ -28,7 +28,6 @@ class ScoringConfig:
     )
     depth: int = setting(1000, "documents retrieved per query; map counts what is found within it")
     resamples: int = setting(2000, "bootstrap resamples for intervals, sign flips for paired tests")
-    batch_size: int = setting(128, "texts encoded at a time")
     corpus_chunk: int = setting(50_000, "documents encoded and searched at a time: bounds the memory")
 
     def __post_init__(self) -> None:
@@ -38,7 +37,6 @@ class ScoringConfig:
             check_metric(metric)
         check_depth(self.metrics, self.depth)
         at_least("scoring.resamples", self.resamples, 100)
-        positive("scoring.batch_size", self.batch_size)
         positive("scoring.corpus_chunk", self.corpus_chunk)
 
 
@@ -51,7 +49,7 @@ class ScoreConfig:
         BenchmarkConfig, "the benchmark: benchmark=debian, debtags, or files with benchmark.path=..."
     )
     scoring: ScoringConfig = setting(ScoringConfig, "how results are computed")
-    run: RunConfig = setting(RunConfig, "where the record is kept, and what it runs on")
+    run: PlaceConfig = setting(PlaceConfig, "where the record is kept, and what it runs on")
     baselines: bool = setting(True, "score BM25 beside the model and compare")
     seed: int = setting(42, "seed of the resampling")
 

@@ -37,7 +37,7 @@ class EncoderSearcher:
         name: str,
         model: Any,
         *,
-        batch_size: int = 32,
+        batch_size: int = 128,
         corpus_chunk: int = 50_000,
         autocast: torch.dtype | None = None,
         query_prompt: str = "",
@@ -49,7 +49,7 @@ class EncoderSearcher:
         Args:
             name: What records and tables call it: "tuned", "untuned" or a model's name.
             model: A SentenceTransformer, or anything with its `encode`.
-            batch_size: Texts encoded at a time.
+            batch_size: Texts encoded at a time by a model that computes padded batches; others go by their tokens.
             corpus_chunk: Documents encoded and searched at a time.
             autocast: Precision of the computation, such as torch.bfloat16; None computes in the model's own.
             query_prompt: Text put before every query; empty takes the model's own "query" prompt, if it has one.
@@ -72,7 +72,7 @@ class EncoderSearcher:
         Args:
             name: See above.
             model: See above; its own prompts are used.
-            scoring: Batch and chunk sizes.
+            scoring: The size of a chunk.
             precision: `run.precision`.
         """
         import torch
@@ -83,7 +83,6 @@ class EncoderSearcher:
         return cls(
             name,
             model,
-            batch_size=scoring.batch_size,
             corpus_chunk=scoring.corpus_chunk,
             autocast=torch.bfloat16 if bf16 else None,
         )

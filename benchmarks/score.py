@@ -16,7 +16,6 @@ from benchmarks.retrieval import (
 from benchmarks.significance import compare, scores
 from benchmarks.table import score_table, verdicts
 from finewise import record
-from finewise.config import RunConfig
 from finewise.console import out, say
 from finewise.data.retrieval import RetrievalSet
 from finewise.errors import InputError
@@ -70,13 +69,10 @@ def main(config: ScoreConfig) -> float:
 
 
 def check_settings(config: ScoreConfig) -> None:
-    """Refuse a model or a benchmark that is not there, and what only training has, before anything slow is imported."""
+    """Refuse a model or a benchmark that is not there, before anything slow is imported."""
     from finewise.data.sources import exists
     from finewise.references import check_hub, model_reference
 
-    for key in ("report_to", "keep_checkpoints"):
-        if getattr(config.run, key) != getattr(RunConfig(), key):
-            raise InputError(f"run.{key} belongs to training and has no effect on scoring; remove it")
     if config.model.name != BM25.name:
         reference = model_reference(config.model.name, config.model.revision)
         if isinstance(reference, str):

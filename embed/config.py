@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from benchmarks.config import BenchmarkConfig, ScoringConfig
 from benchmarks.metrics.ranking import check_depth, check_metric
-from finewise.config import ExperimentConfig, at_least, positive, setting
+from finewise.config import DataConfig, ExperimentConfig, at_least, positive, setting
 
 
 @dataclass(slots=True, kw_only=True)
@@ -99,6 +99,7 @@ class MatryoshkaConfig:
 class EmbedExperiment(ExperimentConfig):
     """One embedding experiment."""
 
+    data: DataConfig = setting(DataConfig, "the data")
     loss: LossConfig = setting(MultipleNegativesRanking, "the loss: loss=mnrl, cached_mnrl, cosent or triplet")
     matryoshka: MatryoshkaConfig = setting(MatryoshkaConfig, "train leading dimensions too")
     sampler: str = setting(

@@ -11,14 +11,15 @@ def main(experiment: EmbedExperiment) -> float:
     Never the test score: choosing settings by it would make the test set a part of the training. What is imported here is
     imported where it is needed: a mistake in the settings or the data is answered before torch is there.
     """
-    from embed.inputs import check, pin
+    from embed.inputs import references
     from embed.result import show
+    from finewise.inputs import check_inputs, pin_inputs
     from finewise.processes import leave
     from finewise.run import Run
 
-    check(experiment)
+    check_inputs(experiment, references(experiment))
     with Run.open("embed", experiment, resume=experiment.resume) as run:
-        pin(run, experiment)
+        pin_inputs(run, experiment, references(experiment))
         if run.finished is not None:
             leave()
             return show(run, run.finished)

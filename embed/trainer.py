@@ -5,7 +5,7 @@ from typing import Any
 
 from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.sentence_transformer.evaluation import SentenceEvaluator
-from transformers import PrinterCallback, TrainerCallback
+from transformers import PrinterCallback
 
 from embed.collator import RowCollator, cached_features, numbered
 from embed.config import EmbedExperiment, MultipleNegativesRanking
@@ -19,7 +19,7 @@ from finewise.console import say
 from finewise.device import use_bf16
 from finewise.encoder import Encoder
 from finewise.errors import InputError
-from finewise.fit import Outcome, Seen, callbacks, fit, total_steps, training_arguments
+from finewise.fit import Outcome, Seen, callbacks, fit, needed_space, total_steps, training_arguments
 from finewise.memory import settle
 from finewise.run import Run
 
@@ -38,19 +38,6 @@ class DevScore(SentenceEvaluator):
     ) -> dict[str, float]:
         """Return the dev score under its key."""
         return {self.key: self.score(model)}
-
-
-class FirstStep(TrainerCallback):
-    """Notes when the first step begins."""
-
-    def __init__(self, run: Run) -> None:
-        self.run: Run | None = run
-
-    def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
-        """Note it, once."""
-        if self.run is not None:
-            self.run.note_first_step()
-            self.run = None
 
 
 class EmbedTrainer(SentenceTransformerTrainer):
@@ -88,7 +75,7 @@ def train(model: Encoder, data: EmbedData, experiment: EmbedExperiment, run: Run
     Returns:
         What the training led to, and how its batches were drawn (None: at random).
     """
-    run.check_space(needed_space(model, experiment))
+    run.check_space(needed_space(model, experiment.run.keep_checkpoints))
     world = processes.world()
     bf16 = use_bf16(experiment.run.precision, str(model.device))
     say(settle(model, recompute=experiment.recompute, given_tokens=experiment.micro_batch_tokens, bf16=bf16))
@@ -122,7 +109,7 @@ def train(model: Encoder, data: EmbedData, experiment: EmbedExperiment, run: Run
         train_dataset=numbered(len(rows)),
         loss=build(experiment.loss, experiment.matryoshka, model, known if data.train.mask else None, world=world),
         evaluator=DevScore(experiment.selection.metric, lambda model: score_dev(model, data.dev, experiment)),
-        callbacks=[*callbacks(run, seen, experiment), FirstStep(run)],
+        callbacks=callbacks(run, seen, experiment),
     )
     trainer.seen = seen
     features = cached_features(model, data.train, prompts)
@@ -161,10 +148,3 @@ def tell(plan: Plan, rows: int, batch_size: int) -> None:
             f"{plan.mean_rows:.1f} rows on average instead of {batch_size}, and {plan.left_out} of {rows} rows find no "
             "partner in an epoch; sampler=random fills the batches, and the loss still masks known positives"
         )
-
-
-def needed_space(model: Encoder, experiment: EmbedExperiment) -> int:
-    """Return the bytes that the run will write: weights and two Adam moments per checkpoint, and the saved model."""
-    weights = sum(parameter.numel() for parameter in model.parameters()) * 4
-    # One more checkpoint than are kept is on the disk while it is written, and the best one may be an older one.
-    return weights * 3 * (experiment.run.keep_checkpoints + 2) + weights + 20_000_000

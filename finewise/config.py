@@ -50,10 +50,29 @@ class ColumnsConfig:
 
 
 @dataclass(slots=True, kw_only=True)
-class DataConfig:
-    """The rows to train on, and the held-out rows that choose and prove the result."""
+class SplitsConfig:
+    """Rows in three splits: what is common to every kind of data."""
 
     name: str = setting("files", "what records and tables call this data")
+    train: str = setting(
+        MISSING,
+        "rows to train on: a file (jsonl, csv, tsv, parquet), hub:NAME, package:MODULE/PATH or built-in",
+    )
+    dev: str | None = setting(None, "held-out rows that choose the checkpoint (null: split off train)")
+    test: str | None = setting(None, "held-out rows that are read once, at the end (null: split off train)")
+    dev_size: float = setting(0.1, "when dev is split off: a share below 1, or a number of rows")
+    test_size: float = setting(0.1, "when test is split off: a share below 1, or a number of rows")
+    max_train_rows: int | None = setting(None, "train on at most this many rows, drawn by the seed (null: all)")
+
+    def __post_init__(self) -> None:
+        for key in ("dev_size", "test_size", "max_train_rows"):
+            positive(f"data.{key}", getattr(self, key))
+
+
+@dataclass(slots=True, kw_only=True)
+class DataConfig(SplitsConfig):
+    """Pairs of texts to train on, and the held-out pairs that choose and prove the result."""
+
     train: str = setting(
         MISSING,
         "training pairs: a file (jsonl, csv, tsv, parquet), BEIR folder, hub:NAME, package:MODULE/PATH or built-in",
@@ -63,10 +82,7 @@ class DataConfig:
         None, "held-out pairs or BEIR folder that is read once, at the end (null: split off train)"
     )
     columns: ColumnsConfig = setting(ColumnsConfig, "which columns hold what")
-    dev_size: float = setting(0.1, "when dev is split off: a share below 1, or a number of rows")
-    test_size: float = setting(0.1, "when test is split off: a share below 1, or a number of rows")
     relevant_score: float = setting(0.5, "with scores: held-out pairs count as relevant from this score on")
-    max_train_rows: int | None = setting(None, "train on at most this many rows, drawn by the seed (null: all)")
     max_dev_queries: int | None = setting(
         None, "choose on at most this many dev queries, drawn by the seed (null: all)"
     )
@@ -75,8 +91,54 @@ class DataConfig:
     )
 
     def __post_init__(self) -> None:
-        for key in ("dev_size", "test_size", "max_train_rows", "max_dev_queries", "max_dev_corpus"):
+        SplitsConfig.__post_init__(self)
+        for key in ("max_dev_queries", "max_dev_corpus"):
             positive(f"data.{key}", getattr(self, key))
+
+
+@dataclass(slots=True, kw_only=True)
+class LabelColumnsConfig:
+    """Which columns of the file hold what. Null: the standard name, if the file has it."""
+
+    text: str = setting("text", "column with the text")
+    label: str | None = setting(
+        None, "column with the label: one string or number, or a list of them (null: 'label', else 'labels')"
+    )
+    labels: list[str] = setting(
+        list, "columns that hold 0 or 1, one per label, instead of a label column (multi-label)"
+    )
+    delimiter: str | None = setting(
+        None, "what separates the labels in one cell of a multi-label column (null: a list)"
+    )
+    group: str | None = setting(None, "column whose equal values must stay in one split (null: none)")
+
+
+@dataclass(slots=True, kw_only=True)
+class LabelDataConfig(SplitsConfig):
+    """Labelled texts to train on, and the held-out rows that choose and prove the result."""
+
+    columns: LabelColumnsConfig = setting(LabelColumnsConfig, "which columns hold what")
+    kind: str = setting(
+        "auto",
+        "one label of several, any number of labels, labels with an order, or labels with parents such as science/physics "
+        "(auto: multi if the labels are lists or columns, else single)",
+        ("auto", "single", "multi", "ordinal", "hierarchical"),
+    )
+    order: list[str] = setting(list, "kind=ordinal: the labels from lowest to highest (empty: by number)")
+    separator: str = setting("/", "kind=hierarchical: what separates the levels of a label")
+    max_dev_rows: int | None = setting(None, "choose on at most this many dev rows, drawn by the seed (null: all)")
+
+    def __post_init__(self) -> None:
+        SplitsConfig.__post_init__(self)
+        positive("data.max_dev_rows", self.max_dev_rows)
+        if self.order and self.kind != "ordinal":
+            raise ValueError(f"data.order is read with data.kind=ordinal alone; got kind={self.kind}")
+        if self.columns.labels and self.columns.label is not None:
+            raise ValueError("data.columns.label and data.columns.labels are both set; keep one")
+        if self.columns.labels and self.kind not in ("auto", "multi"):
+            raise ValueError(f"data.columns.labels (a column per label) means data.kind=multi; got {self.kind}")
+        if not self.separator:
+            raise ValueError("data.separator must not be empty")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -98,6 +160,23 @@ class AuditConfig:
             raise ValueError(f"audit.near_duplicate_threshold must be in (0, 1]; got {self.near_duplicate_threshold}")
         at_least("audit.examples", self.examples, 0)
         positive("audit.max_rows", self.max_rows)
+
+
+@dataclass(slots=True, kw_only=True)
+class LabelAuditConfig(AuditConfig):
+    """What is looked for in labelled data besides."""
+
+    min_rows: int = setting(5, "classes with fewer training rows than this are named")
+    conflicts: str = setting(
+        "warn",
+        "when equal texts have different labels: tell it, or leave those training rows out",
+        ("warn", "drop"),
+    )
+    label_errors: bool = setting(True, "rank the training rows by how likely their label is wrong (cleanlab)")
+
+    def __post_init__(self) -> None:
+        AuditConfig.__post_init__(self)
+        at_least("audit.min_rows", self.min_rows, 1)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -156,7 +235,9 @@ class OptimConfig:
 class SelectionConfig:
     """How dev chooses the checkpoint, and when training stops early."""
 
-    metric: str = setting("ndcg@10", "dev metric that chooses the checkpoint, such as ndcg@10, mrr@10, recall@100, map")
+    metric: str = setting(
+        "ndcg@10", "dev metric that chooses the checkpoint, such as ndcg@10, recall@100, map; f1_macro, accuracy"
+    )
     evaluations: int = setting(4, "how many times dev is scored over the training, evenly spread")
     every_steps: int | None = setting(None, "score dev every so many steps instead (null: evaluations decides)")
     patience: int | None = setting(None, "stop when dev has not improved for this many evaluations (null: never)")
@@ -167,7 +248,7 @@ class SelectionConfig:
 
 
 @dataclass(slots=True, kw_only=True)
-class RunConfig:
+class PlaceConfig:
     """Where the run is kept, and what it runs on."""
 
     root: str = setting("runs", "folder under which every run gets its own folder: ROOT/TASK/EXPERIMENT/TIME")
@@ -176,11 +257,8 @@ class RunConfig:
     precision: str = setting(
         "auto", "autocast: auto is bf16 where the device computes it fast, else fp32", ("auto", "bf16", "fp32")
     )
-    report_to: list[str] = setting(list, "trackers of the Trainer, such as [tensorboard, wandb, mlflow]")
-    keep_checkpoints: int = setting(2, "how many checkpoints are kept besides the best one")
 
     def __post_init__(self) -> None:
-        at_least("run.keep_checkpoints", self.keep_checkpoints, 1)
         if re.fullmatch(r"cuda:\d+", self.device):
             # The Trainer takes the first visible GPU whatever its arguments say.
             number = self.device.removeprefix("cuda:")
@@ -192,10 +270,22 @@ class RunConfig:
 
 
 @dataclass(slots=True, kw_only=True)
+class RunConfig(PlaceConfig):
+    """The same for a training."""
+
+    report_to: list[str] = setting(list, "trackers of the Trainer, such as [tensorboard, wandb, mlflow]")
+    keep_checkpoints: int = setting(2, "how many checkpoints are kept besides the best one")
+
+    def __post_init__(self) -> None:
+        PlaceConfig.__post_init__(self)
+        at_least("run.keep_checkpoints", self.keep_checkpoints, 1)
+
+
+@dataclass(slots=True, kw_only=True)
 class ExperimentConfig:
     """What every branch's experiment has."""
 
-    data: DataConfig = setting(DataConfig, "the data")
+    data: SplitsConfig = setting(SplitsConfig, "the data")
     audit: AuditConfig = setting(AuditConfig, "checks of the data before training")
     model: ModelConfig = setting(ModelConfig, "the model to start from")
     optim: OptimConfig = setting(OptimConfig, "how the weights are moved")

@@ -6,15 +6,25 @@ bits of the numbers. The share of dropped elements is the nearest multiple of 1/
 kept is scaled by the inverse of the true share, so that the expectation is exact.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _LEVELS = 65_536
 _BITS = {torch.bfloat16: torch.int16, torch.float16: torch.int16, torch.float32: torch.int32}
 
 
+def untraced(function: _Function) -> _Function:
+    """Keep torch.compile out of a function: it cannot trace numbers whose bits are read as another type."""
+    left: _Function = torch.compiler.disable(function)  # type: ignore[no-untyped-call]
+    return left
+
+
+@untraced
 def draw(shape: torch.Size, p: float) -> Tensor:
     """Return a mask (int16, CPU): all bits set where an element is kept, none where it is dropped.
 
@@ -27,6 +37,7 @@ def draw(shape: torch.Size, p: float) -> Tensor:
     return words.view(torch.int16)[:size].ge_(_level(p) - _LEVELS // 2).neg_().view(shape)
 
 
+@untraced
 def keep(values: Tensor, mask: Tensor) -> Tensor:
     """Return the values with the dropped ones set to zero, not scaled; contiguous `values` of the mask's shape."""
     kind = _BITS[values.dtype]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -13,9 +14,18 @@ from transformers import PreTrainedModel
 
 from finewise.batching import longest_first
 from finewise.config import ModelConfig
-from finewise.device import available, pick_device, quiet
+from finewise.device import pick_device, quiet
 from finewise.errors import InputError
-from finewise.execution import CPU_TOKENS, Execution, attach, has_relative_positions, micro_batch, padded_left
+from finewise.execution import (
+    CPU_TOKENS,
+    Execution,
+    attach,
+    has_relative_positions,
+    micro_batch,
+    padded_left,
+    recomputes,
+)
+from finewise.fused import fused
 from finewise.references import model_reference
 
 _READ = {"prompt", "advance", "normalize_embeddings", "truncate_dim", "convert_to_tensor"}
@@ -72,7 +82,11 @@ class Encoder(SentenceTransformer):
             return super().forward(input, **kwargs)
         lengths = mask.sum(dim=1).tolist()
         groups = self.execution.groups([max(1, length) for length in lengths])
-        recompute = self.training and torch.is_grad_enabled() and self._recomputes(sum(lengths))
+        recompute = (
+            self.training
+            and torch.is_grad_enabled()
+            and recomputes(self.recompute, sum(lengths), self.activation_bytes, str(self.device))
+        )
         if (len(groups) == 1 and not recompute) or not self._may_cut(mask):
             return super().forward(input, **kwargs)
 
@@ -122,7 +136,9 @@ class Encoder(SentenceTransformer):
         self.eval()
         chunks = self._chunks(inputs)
         parts = []
-        with torch.inference_mode(), ThreadPoolExecutor(1, "tokeniser") as tokeniser:
+        with torch.inference_mode(), ThreadPoolExecutor(1, "tokeniser") as tokeniser, ExitStack() as stack:
+            if len(chunks) > 1:  # laying the weights out takes as long as a few texts
+                stack.enter_context(fused(self))
             # The tokenizer works without Python's lock, one chunk ahead of the model.
             ahead = tokeniser.submit(self._preprocess, [inputs[row] for row in chunks[0]], prompt)
             for number, chunk in enumerate(chunks):
@@ -157,11 +173,6 @@ class Encoder(SentenceTransformer):
             chunks[-1].append(row)
             size += len(texts[row]) // 4 + 2
         return chunks
-
-    def _recomputes(self, tokens: int) -> bool:
-        if self.recompute != "auto":
-            return self.recompute == "always"
-        return tokens * self.activation_bytes > available(str(self.device)) / 2
 
     def _may_cut(self, mask: Tensor) -> bool:
         """Tell whether padding can be cut away: on the left, only where absolute positions do not matter."""

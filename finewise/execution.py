@@ -11,10 +11,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from finewise import attention, dropout
 from finewise.batching import micro_batches, packs
+from finewise.device import available
 from finewise.errors import InputError
 from finewise.packing import Packing
 
@@ -66,13 +68,13 @@ def attach(model: PreTrainedModel, *, execution: str = "auto", micro_batch_token
     chosen = choose(base, execution, micro_batch_tokens)
     if chosen.mode != "padded":
         dropout.speed_up(model)
-        base.forward = _Forward(base, chosen)
+        base.forward = Forward(base, chosen)
     return chosen
 
 
 def detach(base: nn.Module) -> None:
     """Undo `attach` (dropout masks stay cheap)."""
-    if isinstance(base.__dict__.get("forward"), _Forward):
+    if isinstance(base.__dict__.get("forward"), Forward):
         del base.forward
 
 
@@ -105,7 +107,7 @@ def cannot_pack(base: PreTrainedModel) -> str:
             if set(expected.keys()) - {"last_hidden_state", "pooler_output", "past_key_values"}:
                 return f"it gives more than hidden states ({', '.join(expected.keys())})"
             base.set_attn_implementation(attention.NAME)
-            found = _Forward(base, Execution("packed", CPU_TOKENS))(input_ids=ids, attention_mask=mask)
+            found = Forward(base, Execution("packed", CPU_TOKENS))(input_ids=ids, attention_mask=mask)
             for key in ("last_hidden_state", "pooler_output"):
                 one, other = expected.get(key), found.get(key)
                 if one is None and other is None:
@@ -143,8 +145,31 @@ def _trial(base: PreTrainedModel) -> tuple[Tensor, Tensor]:
     return ids.masked_fill(mask == 0, pad or 0), mask
 
 
-class _Forward:
-    """Stands in for the forward method of a base model (the transformer without a head)."""
+def attached(model: PreTrainedModel) -> "Forward | None":
+    """Return what computes the model's batches since `attach`; None if they are padded."""
+    found = model.base_model.__dict__.get("forward")
+    return found if isinstance(found, Forward) else None
+
+
+def recomputes(recompute: str, tokens: int, activation_bytes: float, device: str) -> bool:
+    """Tell whether a batch of so many tokens keeps the activations of one micro-batch at a time alone."""
+    if recompute != "auto":
+        return recompute == "always"
+    return tokens * activation_bytes > available(device) / 2
+
+
+class Forward:
+    """Stands in for the forward method of a base model (the transformer without a head).
+
+    Attributes:
+        execution: How batches are computed.
+        recompute: "never", "always" or "auto": whether activations are computed again in the backward pass, one micro-batch
+            at a time; see `finewise.encoder.Encoder`.
+        activation_bytes: Bytes that a token's activations take; 0 if not measured.
+    """
+
+    recompute: str = "never"
+    activation_bytes: float = 0.0
 
     def __init__(self, base: PreTrainedModel, execution: Execution) -> None:
         self.base = base
@@ -152,6 +177,7 @@ class _Forward:
         self.parameters = list(inspect.signature(type(base).forward).parameters)[1:]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Return what the model's own forward method returns for a padded batch."""
         kwargs = {**dict(zip(self.parameters, args, strict=False)), **kwargs}
         mask = kwargs.get("attention_mask")
         if not _plain(kwargs):
@@ -166,7 +192,15 @@ class _Forward:
             return type(self.base).forward(self.base, **kwargs)
         groups = [[rows[place] for place in group] for group in self.execution.groups([lengths[row] for row in rows])]
         compute = self._packed if self.execution.mode == "packed" else self._sorted
-        found, places = zip(*(compute(kwargs, mask, group, lengths) for group in groups), strict=True)
+        if (
+            self.base.training
+            and torch.is_grad_enabled()
+            and recomputes(self.recompute, sum(lengths), self.activation_bytes, str(mask.device))
+        ):
+            parts = [checkpoint(compute, kwargs, mask, group, lengths, use_reentrant=False) for group in groups]
+        else:
+            parts = [compute(kwargs, mask, group, lengths) for group in groups]
+        found, places = zip(*parts, strict=True)
         hidden = torch.cat([output for output, _ in found])
         out = hidden.new_zeros(mask.numel(), hidden.shape[-1]).index_copy(0, torch.cat(places), hidden)
         return self._output(out.view(*mask.shape, -1), found[0][1])

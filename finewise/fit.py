@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors import SafetensorError
+from torch import nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from finewise import processes
@@ -195,7 +196,20 @@ def callbacks(run: Run, seen: Seen, experiment: ExperimentConfig) -> list[Traine
         Checkpoints(seen, experiment.run.keep_checkpoints),
         Journal(run.dir / JOURNAL, seen),
         LiveProgress(seen, key),
+        FirstStep(run),
     ]
+
+
+def needed_space(model: nn.Module, keep_checkpoints: int) -> int:
+    """Return the bytes that a training will write: weights and two Adam moments per checkpoint, and the saved model.
+
+    Args:
+        model: Whose weights are trained in fp32.
+        keep_checkpoints: Checkpoints that are kept besides the best one.
+    """
+    weights = sum(parameter.numel() for parameter in model.parameters()) * 4
+    # One more checkpoint than are kept is on the disk while it is written, and the best one may be an older one.
+    return weights * 3 * (keep_checkpoints + 2) + weights + 20_000_000
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -348,6 +362,19 @@ def line(entry: dict[str, Any]) -> str:
     The Trainer's closing summary gives none: after a resume its mean loss is that of the last attempt only.
     """
     return "" if "train_runtime" in entry else json.dumps(entry, sort_keys=True) + "\n"
+
+
+class FirstStep(TrainerCallback):
+    """Notes when the first step begins."""
+
+    def __init__(self, run: Run) -> None:
+        self.run: Run | None = run
+
+    def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
+        """Note it, once."""
+        if self.run is not None:
+            self.run.note_first_step()
+            self.run = None
 
 
 class LiveProgress(TrainerCallback):

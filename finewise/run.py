@@ -27,7 +27,7 @@ from typing import Any, Self
 from filelock import FileLock, Timeout
 
 from finewise import processes, record
-from finewise.config import RunConfig
+from finewise.config import PlaceConfig, RunConfig
 from finewise.console import say
 from finewise.errors import InputError
 from finewise.names import unknown
@@ -96,14 +96,14 @@ class Run:
 
         Args:
             task: "embed", "score", ...: the first folder under `run.root`.
-            experiment: The settings, a dataclass with a `run: RunConfig` field.
+            experiment: The settings, a dataclass with a `run: PlaceConfig` field.
             name: Name of the experiment; the second folder.
             resume: "never" starts afresh; "auto" finishes the newest unfinished run with equal settings.
 
         Raises:
             InputError: The folder cannot be written, is in use by another process, or holds a run already.
         """
-        settings: RunConfig = experiment.run
+        settings: PlaceConfig = experiment.run
         if processes.world() == 1:
             return cls._open(task, experiment, name, resume)
         run, refusal = None, None
@@ -122,7 +122,7 @@ class Run:
 
     @classmethod
     def _open(cls, task: str, experiment: Any, name: str | None, resume: str) -> Self:
-        settings: RunConfig = experiment.run
+        settings: PlaceConfig = experiment.run
         name = name or str(getattr(experiment, "name", "default"))
         fingerprint = fingerprint_of(experiment)
         base = Path(settings.root) / task / name
@@ -314,8 +314,10 @@ def check_trackers(names: list[str]) -> None:
 
 def fingerprint_of(experiment: Any) -> str:
     """Return the sha256 of the settings that decide the result; where it is written, and `resume`, do not."""
-    run: RunConfig = experiment.run
-    neutral: dict[str, Any] = {"run": replace(run, root="", dir=None, report_to=[], keep_checkpoints=1)}
+    run: PlaceConfig = replace(experiment.run, root="", dir=None)
+    if isinstance(run, RunConfig):
+        run = replace(run, report_to=[], keep_checkpoints=1)
+    neutral: dict[str, Any] = {"run": run}
     if hasattr(experiment, "resume"):
         neutral["resume"] = "never"
     # The repr of nested dataclasses names every class and every value: two losses with equal fields still differ.

@@ -123,16 +123,15 @@ def test_a_damaged_result_is_computed_again(task: RetrievalSet) -> None:
     assert scored.count == 2
 
 
-def searcher(folder: Path, precision: str = "fp32", batch_size: int = 128, **settings: Any) -> EncoderSearcher:
+def searcher(folder: Path, precision: str = "fp32", **settings: Any) -> EncoderSearcher:
     model = load_encoder(ModelConfig(name=str(folder), **settings), "cpu")
-    return EncoderSearcher.of("untuned", model, ScoringConfig(batch_size=batch_size), precision)
+    return EncoderSearcher.of("untuned", model, ScoringConfig(), precision)
 
 
 def test_an_encoder_is_known_by_its_content_and_how_it_computes(tiny_model: Path, still_model: Path) -> None:
     found = [
         identity(searcher(tiny_model)),
         identity(searcher(tiny_model, "bf16")),
-        identity(searcher(tiny_model, batch_size=16)),
         identity(searcher(tiny_model, document_prompt="bal ")),
         identity(searcher(tiny_model, max_seq_length=8)),
         identity(searcher(still_model)),

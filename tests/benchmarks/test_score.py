@@ -94,12 +94,11 @@ def test_a_folder_that_is_no_model_is_refused(folder, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize(("key", "value"), [("report_to", ["tensorboard"]), ("keep_checkpoints", 5)])
-def test_a_setting_of_training_is_refused(folder, tmp_path, key, value):
-    settings = config(folder, tmp_path)
-    setattr(settings.run, key, value)
-    with pytest.raises(InputError, match=rf"^run\.{key} belongs to training and has no effect on scoring; remove it"):
-        main(settings)
+def test_a_setting_of_training_is_no_setting_of_scoring(folder):
+    call = [sys.executable, "-m", "benchmarks.score", "model=bm25", f"benchmark.path={folder}", "run.keep_checkpoints=5"]
+    refused = subprocess.run(call, capture_output=True, text=True, check=False, timeout=120)
+    assert refused.returncode == 2
+    assert "run.keep_checkpoints" in refused.stderr
 
 
 def test_cut_texts_are_counted_by_tokens():

@@ -6,10 +6,12 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+from transformers import BertConfig, BertForSequenceClassification
 
 from finewise import device
 from finewise.config import ModelConfig
 from finewise.encoder import Encoder, load_encoder
+from finewise.execution import attach, detach
 from finewise.memory import FEWEST, activation_bytes, settle
 
 
@@ -95,6 +97,47 @@ def test_auto_recomputes_only_what_would_not_fit(
     whole = kept(model, features)
     free(monkeypatch, whole)  # more than half of it would be taken
     assert kept(model, features) < whole / 5
+
+
+def classifier() -> BertForSequenceClassification:
+    torch.manual_seed(0)
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    model = BertForSequenceClassification(BertConfig(vocab_size=50, num_labels=3, **shape))
+    attach(model, micro_batch_tokens=64)
+    return model.train()
+
+
+def test_a_model_with_a_head_recomputes_to_the_same_gradients_in_less_memory() -> None:
+    ids = torch.arange(4, 44).repeat(30, 1)
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": torch.arange(30) % 3}
+    found = []
+    for recompute in ("never", "always"):
+        model = classifier()
+        said = settle(model, 40, recompute=recompute, given_tokens=64, bf16=False)
+        assert f"recompute={recompute}" in said
+        torch.manual_seed(1)
+        held = 0
+
+        def count(tensor: torch.Tensor) -> torch.Tensor:
+            nonlocal held
+            held += tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            loss = model(**batch).loss
+        loss.backward()
+        gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
+        found.append((loss.detach(), gradients, held))
+    (one, before, much), (other, after, little) = found
+    assert torch.equal(one, other)
+    assert all(torch.equal(*pair) for pair in zip(before, after, strict=True))
+    assert little < much / 4
+
+
+def test_a_padded_model_says_so() -> None:
+    model = classifier()
+    detach(model.base_model)
+    assert settle(model, recompute="auto", given_tokens=None, bf16=False).startswith("execution: padded")
 
 
 def test_limit_of_a_container(tmp_path: Path) -> None:
