@@ -4,22 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
-from datasets import Dataset
 from sentence_transformers.sentence_transformer.data_collator import SentenceTransformerDataCollator
 
 from embed.data import TrainingRows
 from embed.negatives import KnownPositives
 from finewise.encoder import Encoder
-from finewise.features import Features, features_of
-
-ROW = "row"
-
-
-def numbered(count: int) -> Dataset:
-    """Return what the trainer draws its batches from: the numbers of the rows, and nothing else."""
-    return Dataset(pa.table({ROW: np.arange(count)}))
+from finewise.features import ROW, Features, features_of
 
 
 def cached_features(model: Encoder, train: TrainingRows, prompts: Mapping[str, str]) -> dict[str, Features] | None:

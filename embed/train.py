@@ -3,6 +3,8 @@
 from embed.config import LOSSES, EmbedExperiment
 from finewise.settings import entry
 
+LOADS_WITH = "SentenceTransformer"
+
 
 @entry("embed", EmbedExperiment, groups={"loss": LOSSES}, description="Fine-tune an embedding model on pairs of texts.")
 def main(experiment: EmbedExperiment) -> float:
@@ -11,8 +13,8 @@ def main(experiment: EmbedExperiment) -> float:
     Never the test score: choosing settings by it would make the test set a part of the training. What is imported here is
     imported where it is needed: a mistake in the settings or the data is answered before torch is there.
     """
+    from benchmarks.result import show
     from embed.inputs import references
-    from embed.result import show
     from finewise.inputs import check_inputs, pin_inputs
     from finewise.processes import leave
     from finewise.run import Run
@@ -22,7 +24,7 @@ def main(experiment: EmbedExperiment) -> float:
         pin_inputs(run, experiment, references(experiment))
         if run.finished is not None:
             leave()
-            return show(run, run.finished)
+            return show(run, run.finished, LOADS_WITH)
         with run.stage("data"):
             with run.stage("imports"):
                 from embed.data import load
@@ -47,7 +49,7 @@ def main(experiment: EmbedExperiment) -> float:
             from embed.export import save_model, write_record
 
             save_model(model, data, outcome, proof, experiment, run)
-        return show(run, write_record(model, data, before, outcome, plan, proof, experiment, run))
+        return show(run, write_record(model, data, before, outcome, plan, proof, experiment, run), LOADS_WITH)
 
 
 if __name__ == "__main__":

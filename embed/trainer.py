@@ -7,7 +7,7 @@ from sentence_transformers import SentenceTransformerTrainer, SentenceTransforme
 from sentence_transformers.sentence_transformer.evaluation import SentenceEvaluator
 from transformers import PrinterCallback
 
-from embed.collator import RowCollator, cached_features, numbered
+from embed.collator import RowCollator, cached_features
 from embed.config import EmbedExperiment, MultipleNegativesRanking
 from embed.data import EmbedData
 from embed.losses import build
@@ -19,6 +19,7 @@ from finewise.console import say
 from finewise.device import use_bf16
 from finewise.encoder import Encoder
 from finewise.errors import InputError
+from finewise.features import numbered
 from finewise.fit import Outcome, Seen, callbacks, fit, needed_space, total_steps, training_arguments
 from finewise.memory import settle
 from finewise.run import Run

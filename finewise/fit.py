@@ -22,7 +22,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from finewise import processes
 from finewise.config import DEV_KEY, ExperimentConfig
 from finewise.console import err, say
-from finewise.device import pick_device, use_bf16
+from finewise.device import peak_memory, pick_device, use_bf16
 from finewise.errors import InputError
 from finewise.record import write_json
 from finewise.run import Run
@@ -52,6 +52,36 @@ class Outcome:
     evaluations: int
     stopped_early: bool
     seen: Seen
+
+    def cost(self, device: str) -> dict[str, Any]:
+        """Return what a record says of the work."""
+        return {
+            "texts": self.seen.texts,
+            "tokens": self.seen.tokens,
+            "step_seconds": round(self.seen.seconds, 3),
+            "tokens_per_second": round(self.seen.tokens / max(self.seen.seconds, 1e-9), 1),
+            "peak_memory_bytes": peak_memory(device),
+        }
+
+    def choice(self, metric: str, dev_revision: str, test_reads: int) -> dict[str, Any]:
+        """Return what a record says of how the checkpoint was chosen.
+
+        Args:
+            metric: That dev was scored by.
+            dev_revision: Of the dev data.
+            test_reads: How many checkpoints were scored on test.
+        """
+        return {
+            "split": "dev",
+            "metric": metric,
+            "dev_revision": dev_revision,
+            "best": self.best_score,
+            "best_step": self.best_step,
+            "steps": self.steps,
+            "evaluations": self.evaluations,
+            "stopped_early": self.stopped_early,
+            "test_reads": test_reads,
+        }
 
 
 def total_steps(experiment: ExperimentConfig, batches: int) -> int:

@@ -34,6 +34,8 @@ from finewise.names import unknown
 from finewise.settings import command, to_yaml
 
 MANIFEST = "run.json"
+MODEL = "model"
+REPORT = "report.html"
 TRACKERS = {
     "clearml": "clearml",
     "codecarbon": "codecarbon",
@@ -265,6 +267,21 @@ class Run:
                 f"{self.dir}: the run needs about {needed / 1e6:.0f} MB on this disk, {free / 1e6:.0f} MB are free; "
                 "free some, or set run.root to a folder on another disk"
             )
+
+    @contextmanager
+    def whole_folder(self, name: str) -> Iterator[Path]:
+        """Give a folder to write to, which gets its name only once it is whole; what was there before goes.
+
+        Args:
+            name: Of the folder in the run's own.
+        """
+        final, part = self.dir / name, self.dir / f"{name}.part"
+        for folder in (final, part):
+            if folder.exists():
+                shutil.rmtree(folder)
+        part.mkdir()
+        yield part
+        part.rename(final)
 
     def finish(
         self, content: dict[str, Any], report: Callable[[dict[str, Any]], None] = lambda record: None

@@ -1,4 +1,4 @@
-"""Build the built-in sets `debian`, `debtags` and `debian-sections` from a Debian release's package index.
+"""Build the built-in sets `debian`, `debtags`, `debian-sections` and `debian-tags` from a Debian release's package index.
 
     python -m benchmarks.datasets.build_debian                 # into this package's folder
     python -m benchmarks.datasets.build_debian --out /tmp/new  # somewhere else, to compare
@@ -23,12 +23,13 @@ from benchmarks.datasets.debian_fetch import Snapshot, fetch, system_codename
 from benchmarks.datasets.debian_files import Qrels, write_parquet, write_qrels, write_sums
 from benchmarks.datasets.debian_sections import split_sections, write_sections
 from benchmarks.datasets.debian_split import Splits, hold_out, near_duplicates, split, tag_judgements
+from benchmarks.datasets.debian_tagged import write_tagged
 from benchmarks.datasets.debian_tags import tag_queries
 from benchmarks.datasets.debian_text import Package
 
 MIN_WORDS = 15  # of a long description, after boilerplate is gone
 MIN_SHORT_WORDS = 2
-SETS = ("debian", "debtags", "debian-sections")
+SETS = ("debian", "debtags", "debian-sections", "debian-tags")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -194,6 +195,8 @@ def build(
         write_debtags(out / "debtags", snapshot, held_out.corpus)
     if "debian-sections" in sets:
         write_sections(out / "debian-sections", snapshot, selection.counts, split_sections(held_out))
+    if "debian-tags" in sets:
+        write_tagged(out / "debian-tags", snapshot, selection.counts, held_out)
     written = sorted(path for name in sets for path in (out / name).rglob("*") if path.is_file())
     _print_counts({f"{path.relative_to(out).as_posix()}, bytes": path.stat().st_size for path in written})
 
@@ -214,7 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line and build; the exit status is 1, with one line on stderr, where something is wrong."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.datasets.build_debian",
-        description="Build the built-in sets `debian`, `debtags` and `debian-sections` from Debian's package index.",
+        description=f"Build the built-in sets {', '.join(SETS)} from Debian's package index.",
         epilog="Downloads about 16 MB through the apt sources of this system; nothing of the system is changed.",
     )
     parser.add_argument(

@@ -14,10 +14,23 @@ _ZSTD_LEVEL = 19
 Qrels = Mapping[str, Sequence[str]]  # query id -> relevant document ids
 
 
-def write_parquet(path: Path, columns: Mapping[str, Sequence[str]], *, dictionary: Sequence[str] = ()) -> None:
-    """Strings as parquet, as small as zstd makes it. `dictionary` names the columns that have few values."""
+def write_parquet(
+    path: Path, columns: Mapping[str, Sequence[Sequence[str]]], *, dictionary: Sequence[str] = ()
+) -> None:
+    """Strings, or lists of strings, as parquet, as small as zstd makes it.
+
+    Args:
+        path: The file.
+        columns: Name -> a string per row, or a list of strings per row.
+        dictionary: Names of the columns that have few values (of one with lists: "NAME.list.element").
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    table = pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
+    table = pa.table(
+        {
+            name: pa.array(values, pa.string() if isinstance(values[0], str) else pa.list_(pa.string()))
+            for name, values in columns.items()
+        }
+    )
     pq.write_table(
         table,
         path,

@@ -23,7 +23,7 @@ MIN_TRAIN_ROWS = 10  # of a class; below that there is too little to learn from
 
 
 @dataclass(slots=True, kw_only=True)
-class SectionSplits:
+class Parts:
     """The packages of each part, and how many were left out on the way."""
 
     parts: dict[str, list[Package]]  # train, dev, test -> packages
@@ -39,8 +39,8 @@ def section_text(package: Package) -> str:
     return f"{package.short}\n{package.long}"
 
 
-def split_sections(packages: HeldOut) -> SectionSplits:
-    """Train, dev and test without near duplicates of one another; each class has rows enough in train.
+def three_parts(packages: HeldOut) -> Parts:
+    """Train, dev and test without near duplicates of one another, whatever their labels are.
 
     Dev is where the dev queries of `debian` come from; test is where its test queries and its distractors come from,
     which no training may see either and which give the rare classes more test rows.
@@ -49,22 +49,28 @@ def split_sections(packages: HeldOut) -> SectionSplits:
     test = [package for package in corpus if split_position(package.source) >= DEV_END]
     dev, near_test = _apart([package for package in corpus if split_position(package.source) < DEV_END], test)
     train, near_held_out = _apart(packages.train, corpus)
-    rows = Counter(package.section for package in train)
-    parts = {
-        name: [package for package in part if rows[package.section] >= MIN_TRAIN_ROWS]
-        for name, part in (("train", train), ("dev", dev), ("test", test))
-    }
-    return SectionSplits(
-        parts=parts,
+    return Parts(
+        parts={"train": train, "dev": dev, "test": test},
         dropped=packages.dropped
         | {
             "train row whose short and long text together nearly equal a held-out row's": near_held_out,
             "dev row that nearly equals a test row": near_test,
-            f"row of a class with fewer than {MIN_TRAIN_ROWS} training rows": len(train)
-            + len(dev)
-            + len(test)
-            - sum(len(part) for part in parts.values()),
         },
+    )
+
+
+def split_sections(packages: HeldOut) -> Parts:
+    """The three parts; each class has rows enough in train."""
+    every = three_parts(packages)
+    rows = Counter(package.section for package in every.parts["train"])
+    parts = {
+        name: [package for package in part if rows[package.section] >= MIN_TRAIN_ROWS]
+        for name, part in every.parts.items()
+    }
+    rare = sum(len(part) for part in every.parts.values()) - sum(len(part) for part in parts.values())
+    return Parts(
+        parts=parts,
+        dropped=every.dropped | {f"row of a class with fewer than {MIN_TRAIN_ROWS} training rows": rare},
     )
 
 
@@ -74,7 +80,7 @@ def _apart(packages: list[Package], others: list[Package]) -> tuple[list[Package
     return [package for place, package in enumerate(packages) if place not in near], len(near)
 
 
-def write_sections(folder: Path, snapshot: Snapshot, selection: Mapping[str, int], splits: SectionSplits) -> None:
+def write_sections(folder: Path, snapshot: Snapshot, selection: Mapping[str, int], splits: Parts) -> None:
     """The set `debian-sections`: the three parts, checksums and card."""
     data: dict[str, Labelled] = {}
     for name, part in splits.parts.items():

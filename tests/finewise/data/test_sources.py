@@ -13,7 +13,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from finewise.config import ColumnsConfig
-from finewise.data.sources import exists, is_retrieval, read_pairs
+from finewise.data.sources import (
+    builtin,
+    exists,
+    is_labelled,
+    is_retrieval,
+    labelled_file,
+    read_pairs,
+    read_retrieval,
+    resolve,
+    splits,
+)
 from finewise.errors import InputError
 
 Writer = Callable[..., str]
@@ -181,6 +191,72 @@ def test_a_cache_that_cannot_be_written_names_the_setting(
     )
 
 
+# folders of labelled rows
+
+
+def labelled(name: str, *files: str) -> str:
+    Path(name).mkdir()
+    for file in files:
+        write(f"{name}/{file}", "text,label\na,b\n")
+    return name
+
+
+def told(call: Callable[[], Any], *essence: str) -> None:
+    with pytest.raises(InputError) as caught:
+        call()
+    message = str(caught.value)
+    assert "\n" not in message
+    for piece in essence:
+        assert piece in message, message
+
+
+def test_both_kinds_ship_and_resolve_by_their_bare_names() -> None:
+    assert set(builtin(labelled=False)) >= {"debian", "debtags"}
+    assert set(builtin(labelled=True)) >= {"debian-sections", "debian-tags"}
+    assert set(builtin()) == set(builtin(labelled=False)) | set(builtin(labelled=True))
+    assert not set(builtin(labelled=False)) & set(builtin(labelled=True))
+    for name in ("debian-sections", "debian-tags"):
+        exists(name, labelled=True)
+        assert is_labelled(name)
+        assert not is_retrieval(name)
+        assert splits(name) == ["dev", "test"]
+        assert {labelled_file(name, split) for split in ("train", "dev", "test")} == {
+            resolve(name) / f"{split}.parquet" for split in ("train", "dev", "test")
+        }
+
+
+def test_a_file_holds_every_split_and_a_folder_those_that_it_has(jsonl: Writer) -> None:
+    name = labelled("rows", "train.csv", "test.tsv", "notes.csv")
+    assert splits(name) == ["test"]
+    assert labelled_file(name, "test") == Path("rows/test.tsv")
+    told(lambda: labelled_file(name, "dev"), "rows has no file for dev", "it has: train.csv, test.tsv")
+    file = jsonl([{"text": "a", "label": "b"}])
+    exists(file, labelled=True)
+    assert labelled_file(file, "dev") == Path(file)
+    assert splits(file) == []
+    write("rows/train.jsonl", "{}")
+    told(lambda: labelled_file(name, "train"), "both train.jsonl and train.csv")
+
+
+def test_labelled_rows_are_no_pairs_and_no_judgements() -> None:
+    name = labelled("rows", "train.csv", "dev.csv")
+    essence = ("rows is a folder of labelled rows (train.csv, dev.csv)", "a set that ships: debian, debtags")
+    told(lambda: exists(name), *essence)
+    told(lambda: read_pairs(name, PLAIN), *essence)
+    told(lambda: read_retrieval(name, split="dev", name="x"), *essence)
+    told(lambda: exists("debian-sections"), "debian-sections is a folder of labelled rows")
+
+
+def test_pairs_and_judgements_are_no_labelled_rows() -> None:
+    essence = ("debian is a folder with queries and judgements", "a set that ships: debian-sections, debian-tags")
+    told(lambda: exists("debian", labelled=True), *essence)
+    told(lambda: labelled_file("debian", "train"), *essence)
+    assert not is_labelled("debian")
+    Path("folder").mkdir()
+    write("folder/rows.csv", "text,label\n")
+    told(lambda: labelled_file("folder", "train"), "folder is a folder without train, dev or test file", "rows.csv")
+
+
 # what is refused: the reference
 
 
@@ -192,6 +268,14 @@ def test_a_missing_file_names_the_nearest(jsonl: Writer) -> None:
 
 def test_a_misspelt_builtin_names_the_nearest() -> None:
     refused("debain", "did you mean 'debian'?")
+    refused("debian-tag", "did you mean 'debian-tags'?", "debian, debtags (retrieval)", "debian-tags (labelled)")
+    refused("zzz", "no such file or data set. Data sets that ship")
+
+
+def test_a_set_that_is_not_shipped_names_its_builder() -> None:
+    refused("spam", "no such folder", "python -m benchmarks.datasets.build_spam")
+    labelled("spam", "train.csv")
+    exists("spam", labelled=True)
 
 
 def test_a_folder_that_is_no_beir_folder() -> None:

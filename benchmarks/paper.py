@@ -1,0 +1,108 @@
+"""What every branch writes about a run: the model's card, and the sections of the report that are the same everywhere."""
+
+import json
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from benchmarks.table import label, score_markdown, verdicts
+from finewise.config import DEV_KEY
+from finewise.data.report import AuditReport
+from finewise.fit import JOURNAL
+from finewise.record import Comparison, Score
+from finewise.report import curve, preformatted, table
+from finewise.run import Run
+
+Sections = list[tuple[str, str]]
+
+
+def card(
+    front: Mapping[str, Any],
+    title: str,
+    usage: str,
+    scores: Sequence[Score],
+    comparisons: Sequence[Comparison],
+    sections: Sequence[tuple[str, str]],
+) -> str:
+    """Return a model's README.md.
+
+    Args:
+        front: Its YAML head, as the hub reads it.
+        title: One line.
+        usage: Markdown on how to load and use it.
+        scores: All systems' scores; the first metric is the headline.
+        comparisons: All comparisons.
+        sections: (heading, Markdown) of what follows; those without text are left out.
+    """
+    headline = scores[0].metric
+    head = "\n".join(f"{key}: {json.dumps(value)}" for key, value in front.items())
+    shown = "\n".join(f"- {sentence}" for sentence in verdicts(comparisons, headline))
+    rest = "\n".join(f"## {heading}\n\n{text.strip()}\n" for heading, text in sections if text.strip())
+    return f"""---
+{head}
+---
+
+# {title}
+
+{shown}
+
+{usage.strip()}
+
+## Scores
+
+{score_markdown(scores, comparisons, headline)}
+
+In brackets 95% bootstrap intervals; p from a paired randomisation test. What was chosen was chosen on dev; test was read
+after that.
+
+{rest}"""
+
+
+def data_facts(name: str, rows: Mapping[str, int], revision: str, report: AuditReport) -> str:
+    """Return what the card says of the data: its size, what the audit found, and how many texts are cut."""
+    findings = [f"- {item.severity}: {item.count} of {item.of} {item.message}" for item in report.findings]
+    cut = [
+        f"- {row.split} {row.column}: {row.over} of {row.texts} texts ({row.share:.1%}) are longer than the limit and cut"
+        for row in report.truncation
+        if row.over
+    ]
+    size = ", ".join(f"{count} {split}" for split, count in rows.items())
+    parts = [
+        f"{name}: {size}; revision `{revision[:16]}`.",
+        "\n".join(findings) or "The audit found nothing.",
+        "\n".join(cut),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def verdict_section(record: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the first section of a report: what the run shows, in sentences."""
+    comparisons = [Comparison(**row) for row in record["comparisons"]]
+    sentences = [*verdicts(comparisons, record["scores"][0]["metric"]), *record.get("words", [])]
+    return "Verdict", "".join(f'<p class="verdict">{escape(sentence)}</p>' for sentence in sentences)
+
+
+def score_sections(record: Mapping[str, Any]) -> Sections:
+    """Return the scores and the comparisons."""
+    return [("Scores", table(record["scores"])), ("Comparisons (a minus b)", table(record["comparisons"]))]
+
+
+def training_sections(record: Mapping[str, Any], run: Run) -> Sections:
+    """Return the curve and the choice of the checkpoint."""
+    metric = record["selection"]["metric"]
+    drawn = curve(run.dir / JOURNAL, DEV_KEY.format(metric=metric), label(metric))
+    return [("Training", drawn), ("Choice of the checkpoint", table([record["selection"]]))]
+
+
+def closing_sections(record: Mapping[str, Any], run: Run) -> Sections:
+    """Return data, audit, cost, versions and settings."""
+    audit = record["data"]["audit"]
+    columns = ("severity", "split", "kind", "count", "of", "message")
+    return [
+        ("Data", table([{"split": split, "rows": count} for split, count in record["data"]["rows"].items()])),
+        ("Audit", table([{key: item[key] for key in columns} for item in audit["findings"]])),
+        ("Truncation", table(audit["truncation"])),
+        ("Cost", table([{"stage": stage, "seconds": value} for stage, value in record["cost"]["seconds"].items()])),
+        ("Versions", table([{"library": name, "version": found} for name, found in record["versions"].items()])),
+        ("Settings", preformatted((run.dir / "config.yaml").read_text(encoding="utf-8"))),
+    ]
