@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from benchmarks.metrics.classes import METRICS as CLASS_METRICS
+from benchmarks.metrics.classes import check_metric as check_class_metric
 from benchmarks.metrics.ranking import check_depth, check_metric
 from finewise.config import MISSING, ModelConfig, PlaceConfig, at_least, positive, setting
 
@@ -40,6 +42,36 @@ class ScoringConfig:
         positive("scoring.corpus_chunk", self.corpus_chunk)
 
 
+DEFAULT_METRICS = {
+    "single": ["f1_macro", "accuracy", "f1_weighted", "mcc", "roc_auc", "log_loss", "ece"],
+    "multi": ["f1_macro", "f1_micro", "f1_weighted", "exact_match", "average_precision", "log_loss", "ece"],
+    "ordinal": ["f1_macro", "accuracy", "quadratic_kappa", "mean_absolute_error", "log_loss", "ece"],
+    "hierarchical": ["f1_macro", "f1_hierarchical", "accuracy", "mcc", "log_loss", "ece"],
+}
+
+
+@dataclass(slots=True, kw_only=True)
+class ClassScoringConfig:
+    """How the results of classifiers are computed."""
+
+    metrics: list[str] = setting(list, "metrics to report; the first is the headline (empty: those usual for the kind)")
+    resamples: int = setting(2000, "bootstrap resamples for intervals, permutations for paired tests")
+    mistakes: int = setting(20, "how many of the most confident mistakes the report shows")
+    slices: list[str] = setting(
+        lambda: ["length", "class"], "scores by part of the rows: length, class, or any column of the file"
+    )
+
+    def __post_init__(self) -> None:
+        at_least("scoring.resamples", self.resamples, 100)
+        at_least("scoring.mistakes", self.mistakes, 0)
+        for metric in self.metrics:
+            check_class_metric(metric)
+
+    def metrics_for(self, kind: str) -> list[str]:
+        """Return the metrics for labels of this kind."""
+        return self.metrics or DEFAULT_METRICS[kind]
+
+
 @dataclass(slots=True, kw_only=True)
 class ScoreConfig:
     """`python -m benchmarks.score`: score a model or BM25 without training."""
@@ -61,9 +93,10 @@ class LeaderboardConfig:
     path: str = setting("runs", "folder whose record.json files are read, however deep")
     only: str | None = setting(None, "only this benchmark, by its name in the records (null: each its own table)")
     split: str = setting("test", "which split's scores")
-    metric: str = setting("ndcg@10", "what the rows are ranked by")
+    metric: str = setting("ndcg@10", "what the rows are ranked by, such as ndcg@10, or f1_macro for classifiers")
     format: str = setting("terminal", "how it is printed", ("terminal", "markdown", "json"))
     output: str | None = setting(None, "write it to this file instead of the screen")
 
     def __post_init__(self) -> None:
-        check_metric(self.metric)
+        if self.metric not in CLASS_METRICS:
+            check_metric(self.metric)

@@ -13,14 +13,16 @@ from rich.console import Console, Group
 from rich.markup import escape
 from rich.table import Table
 
+from benchmarks.classified import PER_EXAMPLE_FILE, Classified, load_per_example
 from benchmarks.config import LeaderboardConfig
+from benchmarks.metrics.classes import METRICS as CLASS_METRICS
 from benchmarks.retrieval import PER_QUERY_FILE, Result, load_per_query
-from benchmarks.significance import check_comparable, paired_test
-from benchmarks.table import ALPHA, bracket, label, markdown, number, probability
+from benchmarks.significance import PairedTest, check_comparable, paired_test
+from benchmarks.table import ALPHA, bracket, higher_is_better, label, markdown, number, probability
 from finewise import record
 from finewise.console import out, say
 from finewise.errors import InputError
-from finewise.record import Score
+from finewise.record import Comparison, Score
 from finewise.settings import entry
 
 _QUERY = """
@@ -30,7 +32,7 @@ WHERE split = $split AND metric = $metric AND ($benchmark IS NULL OR benchmark =
 WINDOW same AS (PARTITION BY benchmark, data_revision, system, value, n, own)
 -- Every run scores the same baselines again: equal numbers on equal data are one row, the earliest.
 QUALIFY row_number() OVER (same ORDER BY date, path) = 1
-ORDER BY benchmark, data_revision, value DESC, system, date, path
+ORDER BY benchmark, data_revision, $sign * value DESC, system, date, path
 """
 
 
@@ -124,7 +126,8 @@ def rank(items: Sequence[dict[str, Any]], config: LeaderboardConfig) -> list[Boa
     if items:
         with duckdb.connect() as database:
             database.register("entries", pa.Table.from_pylist(list(items)))
-            asked = {"split": config.split, "metric": config.metric, "benchmark": config.only}
+            sign = 1 if higher_is_better(config.metric) else -1
+            asked = {"split": config.split, "metric": config.metric, "benchmark": config.only, "sign": sign}
             found = database.execute(_QUERY, asked)
             names = [column[0] for column in found.description or ()]
             rows = [dict(zip(names, values, strict=True)) for values in found.fetchall()]
@@ -138,14 +141,14 @@ def rank(items: Sequence[dict[str, Any]], config: LeaderboardConfig) -> list[Boa
         there = ", ".join(f"{benchmark} {split} {metric}" for benchmark, split, metric in known) or "none"
         asked_for = " ".join(filter(None, [config.only, config.split, config.metric]))
         raise InputError(f"path={config.path}: no score of {asked_for}; the records hold: {there}")
-    results: dict[str, list[Result]] = {}
+    results: dict[str, list[Result | Classified]] = {}
     for board in boards:
         _test(board, results)
     return boards
 
 
-def _test(board: Board, results: dict[str, list[Result]]) -> None:
-    """Compare each row with the best one, where both runs kept their per-query values."""
+def _test(board: Board, results: dict[str, list[Result | Classified]]) -> None:
+    """Compare each row with the best one, where both runs kept what they found query by query or row by row."""
     best = _result(board, board.rows[0], results)
     if best is None:
         return
@@ -154,26 +157,44 @@ def _test(board: Board, results: dict[str, list[Result]]) -> None:
         if other is None:
             continue
         try:
-            check_comparable(other, best)
+            found = _compared(other, best, board.metric)
         except InputError:
             continue
-        found = paired_test(other.per_query[board.metric], best.per_query[board.metric])
         row.difference, row.p = (found.difference, found.low, found.high), found.p
 
 
-def _result(board: Board, row: Row, results: dict[str, list[Result]]) -> Result | None:
-    """Return the per-query values of a row; None when its run did not keep them."""
+def _compared(a: Result | Classified, b: Result | Classified, metric: str) -> Comparison | PairedTest:
+    """Return a minus b.
+
+    Raises:
+        InputError: They were scored on different data.
+    """
+    if isinstance(a, Classified) and isinstance(b, Classified):
+        from benchmarks.classification import compare
+
+        return compare(a, b, [metric])[0]
+    assert isinstance(a, Result)
+    assert isinstance(b, Result)
+    check_comparable(a, b)
+    return paired_test(a.per_query[metric], b.per_query[metric])
+
+
+def _result(board: Board, row: Row, results: dict[str, list[Result | Classified]]) -> Result | Classified | None:
+    """Return what a row's system found, query by query or row by row; None when its run did not keep it."""
     if row.path not in results:
-        file = Path(row.path) / PER_QUERY_FILE
+        queries, examples = Path(row.path) / PER_QUERY_FILE, Path(row.path) / PER_EXAMPLE_FILE
         try:
-            results[row.path] = load_per_query(file) if file.exists() else []
+            results[row.path] = [
+                *(load_per_query(queries) if queries.exists() else []),
+                *(load_per_example(examples) if examples.exists() else []),
+            ]
         except InputError as error:
             say(f"not tested: {error}")
             results[row.path] = []
     wanted = (board.benchmark, board.data_revision, board.split, row.system)
     for result in results[row.path]:
         found = (result.benchmark, result.data_revision, result.split, result.system)
-        if found == wanted and board.metric in result.per_query:
+        if found == wanted and (isinstance(result, Classified) or board.metric in result.per_query):
             return result
     return None
 
@@ -183,7 +204,9 @@ def _against_best(row: Row, best: Row) -> str:
     if row is best:
         return "best"
     if row.difference is None or row.p is None:
-        return f"not tested; intervals {'overlap' if row.high >= best.low else 'do not overlap'}"
+        return (
+            f"not tested; intervals {'overlap' if row.high >= best.low and best.high >= row.low else 'do not overlap'}"
+        )
     if row.p >= ALPHA:
         return f"no difference shown, {probability(row.p)}"
     difference, low, high = row.difference
@@ -218,7 +241,8 @@ def _finished(rows: Sequence[Row]) -> list[str]:
 
 
 def _title(board: Board) -> str:
-    return f"{board.benchmark} ({board.split}), {board.rows[0].n} queries, data {board.data_revision[:12]}"
+    unit = "rows" if board.metric in CLASS_METRICS else "queries"
+    return f"{board.benchmark} ({board.split}), {board.rows[0].n} {unit}, data {board.data_revision[:12]}"
 
 
 def terminal(boards: Sequence[Board]) -> Group:

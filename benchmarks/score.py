@@ -18,7 +18,6 @@ from benchmarks.table import score_table, verdicts
 from finewise import record
 from finewise.console import out, say
 from finewise.data.retrieval import RetrievalSet
-from finewise.errors import InputError
 from finewise.run import Run, cpu_name, threads
 from finewise.settings import entry
 

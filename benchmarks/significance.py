@@ -7,11 +7,13 @@ The paired test is Fisher's randomisation test (Smucker, Allan & Carterette 2007
 sign of each query's difference is a coin flip. p is the share of sign flips whose mean difference is at least as far
 from 0 as the observed one; it is exact where few queries differ, else estimated as (count + 1) / (resamples + 1).
 
+Metrics that are no means over examples (macro-F1, ROC AUC): `benchmarks.resampling`.
+
 Shapes: Q queries, M metrics, R resamples.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,6 +114,44 @@ def check_comparable(a: Result, b: Result) -> None:
     Raises:
         InputError: They differ in benchmark, split, revision of the data, or queries.
     """
+    check_same_data(a, b)
+    if a.query_ids != b.query_ids:
+        raise InputError(
+            f"cannot compare {a.system} with {b.system} on {a.benchmark}: they were scored on different queries "
+            f"({len(a.query_ids)} and {len(b.query_ids)}); score both on the same benchmark"
+        )
+
+
+class Scored(Protocol):
+    """A result of any benchmark."""
+
+    @property
+    def system(self) -> str:
+        """Whose it is."""
+        ...
+
+    @property
+    def benchmark(self) -> str:
+        """Name of the data."""
+        ...
+
+    @property
+    def split(self) -> str:
+        """Which part of it."""
+        ...
+
+    @property
+    def data_revision(self) -> str:
+        """Its content."""
+        ...
+
+
+def check_same_data(a: Scored, b: Scored) -> None:
+    """Refuse two results of different data.
+
+    Raises:
+        InputError: They differ in benchmark, split or revision of the data.
+    """
     for what in ("benchmark", "split", "data_revision"):
         first, second = getattr(a, what), getattr(b, what)
         if first != second:
@@ -119,11 +159,25 @@ def check_comparable(a: Result, b: Result) -> None:
                 f"cannot compare {a.system} with {b.system}: they were scored on different data "
                 f"({what.replace('_', ' ')} {first} and {second}); score both on the same benchmark"
             )
-    if a.query_ids != b.query_ids:
-        raise InputError(
-            f"cannot compare {a.system} with {b.system} on {a.benchmark}: they were scored on different queries "
-            f"({len(a.query_ids)} and {len(b.query_ids)}); score both on the same benchmark"
-        )
+
+
+def mcnemar(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> tuple[float, str]:
+    """Compare how often two systems are right on the same, independent examples: McNemar's test, exact.
+
+    If they are equally good, each example on which only one is right is a coin flip: two-sided binomial test.
+
+    Args:
+        a: (N,) whether one system is right.
+        b: (N,) whether the other is.
+
+    Returns:
+        The p-value, and the name of the test.
+    """
+    from scipy.stats import binomtest  # half a second, which no other command shall wait for
+
+    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
+    p = binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
+    return float(p), "McNemar (exact)"
 
 
 def _matrix(result: Result, metrics: Sequence[str]) -> Values:

@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from benchmarks.metrics.classes import METRICS
 from finewise.record import Comparison, Score
 
 ALPHA = 0.05
@@ -19,11 +20,22 @@ _WRITTEN = {"ndcg": "nDCG", "mrr": "MRR", "map": "MAP"}
 def label(metric: str) -> str:
     """Return a metric as papers write it.
 
-    >>> label("ndcg@10"), label("map"), label("recall@100")
-    ('nDCG@10', 'MAP', 'recall@100')
+    >>> label("ndcg@10"), label("map"), label("recall@100"), label("f1_macro"), label("ece")
+    ('nDCG@10', 'MAP', 'recall@100', 'macro-F1', 'ECE')
     """
+    if metric in METRICS:
+        return METRICS[metric].label
     family, at, cutoff = metric.partition("@")
     return f"{_WRITTEN.get(family, family)}{at}{cutoff}"
+
+
+def higher_is_better(metric: str) -> bool:
+    """Return whether more of a metric is better.
+
+    >>> higher_is_better("ndcg@10"), higher_is_better("f1_macro"), higher_is_better("log_loss")
+    (True, True, False)
+    """
+    return metric not in METRICS or METRICS[metric].higher
 
 
 def number(value: float, *, sign: bool = False) -> str:
@@ -53,8 +65,10 @@ def probability(p: float) -> str:
 
 
 def verdict(comparison: Comparison) -> str:
-    """Return in one sentence what a comparison shows."""
+    """Return in one sentence what a comparison shows; where lower is better, it says so."""
     metric, where = label(comparison.metric), comparison.benchmark
+    higher = higher_is_better(comparison.metric)
+    metric += "" if higher else " (lower is better)"
     proof = f"{bracket(comparison.low, comparison.high)}, {probability(comparison.p)}"
     if comparison.p >= ALPHA:
         change = number(comparison.difference, sign=True)
@@ -62,7 +76,7 @@ def verdict(comparison: Comparison) -> str:
             f"no difference between {comparison.a} and {comparison.b} could be shown on {where}: "
             f"{change} {metric} {proof}"
         )
-    verb = "beats" if comparison.difference > 0 else "is worse than"
+    verb = "beats" if (comparison.difference > 0) == higher else "is worse than"
     if comparison.difference < 0:
         proof = f"{bracket(-comparison.high, -comparison.low)}, {probability(comparison.p)}"
     return f"{comparison.a} {verb} {comparison.b} on {where} by {number(abs(comparison.difference))} {metric} {proof}"
@@ -81,8 +95,9 @@ def score_table(scores: Sequence[Score], comparisons: Sequence[Comparison], head
         comparisons: Those of the headline metric are shown in the row of the system that they compare with.
         headline: The metric shown first, and with its interval.
     """
+    over = "examples, or groups of them" if headline in METRICS else "queries"
     table = Table(
-        caption=escape("[...]: 95% interval over queries"), caption_justify="left", box=SIMPLE_HEAD, padding=0
+        caption=escape(f"[...]: 95% interval over {over}"), caption_justify="left", box=SIMPLE_HEAD, padding=0
     )
     (_, *header), rows = _cells(scores, comparisons, headline)
     for index, name in enumerate(header):

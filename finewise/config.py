@@ -282,6 +282,21 @@ class RunConfig(PlaceConfig):
 
 
 @dataclass(slots=True, kw_only=True)
+class CurveConfig:
+    """Whether more rows would help: train on parts of them as well."""
+
+    fractions: list[float] = setting(
+        lambda: [0.0625, 0.125, 0.25, 0.5, 1.0], "curve=true: shares of the training rows to train on"
+    )
+    smallest_gain: float = setting(0.01, "curve=true: the smallest improvement of the metric that is worth its price")
+
+    def __post_init__(self) -> None:
+        if not self.fractions or not all(0 < share <= 1 for share in self.fractions):
+            raise ValueError(f"learning_curve.fractions must be above 0 and at most 1; got {self.fractions}")
+        positive("learning_curve.smallest_gain", self.smallest_gain)
+
+
+@dataclass(slots=True, kw_only=True)
 class ExperimentConfig:
     """What every branch's experiment has."""
 
@@ -306,6 +321,10 @@ class ExperimentConfig:
         "batch, a third more work (auto: only when the batch would not fit)",
         ("auto", "never", "always"),
     )
+    curve: bool = setting(
+        False, "also train on parts of the rows: says whether to stop, to label more, or not to fine-tune at all"
+    )
+    learning_curve: CurveConfig = setting(CurveConfig, "the parts, with curve=true")
     seed: int = setting(42, "seed of the splits, the order of the rows, dropout and the resampling")
     resume: str = setting("never", "auto: finish this command's unfinished run, if there is one", ("never", "auto"))
     name: str = setting("default", "name of the experiment, the folder of its runs")
@@ -331,3 +350,21 @@ class AuditRunConfig:
     model: ModelConfig = setting(ModelConfig, "whose tokenizer and limit tell what will be cut")
     seed: int = setting(42, "seed of the splits and samples")
     output: str | None = setting(None, "also write the findings to this JSON file")
+
+
+@dataclass(slots=True, kw_only=True)
+class LabelAuditRunConfig:
+    """`python -m classify.audit`: the audit of labelled data alone."""
+
+    data: LabelDataConfig = setting(LabelDataConfig, "the data")
+    audit: LabelAuditConfig = setting(LabelAuditConfig, "what is looked for")
+    model: ModelConfig = setting(ModelConfig, "whose tokenizer and limit tell what will be cut")
+    seed: int = setting(42, "seed of the splits and samples")
+    output: str | None = setting(None, "also write the findings to this JSON file")
+    suspects: str | None = setting(None, "also write all likely label errors, the likeliest first, to this CSV file")
+    show: int = setting(20, "likely label errors shown")
+
+    def __post_init__(self) -> None:
+        at_least("show", self.show, 0)
+        if not self.audit.label_errors and self.suspects is not None:
+            raise ValueError("suspects needs audit.label_errors=true, which looks for them")

@@ -8,12 +8,13 @@ from finewise.references import check_hub, content_of, model_reference
 from finewise.run import Run, check_trackers
 
 
-def check_inputs(experiment: ExperimentConfig, references: Mapping[str, str]) -> None:
+def check_inputs(experiment: ExperimentConfig, references: Mapping[str, str], *, labelled: bool = False) -> None:
     """Look at what the settings point to, before anything slow is imported.
 
     Args:
         experiment: The settings.
         references: Setting -> data reference, those that are set.
+        labelled: Whether they must name labelled texts; else pairs or retrieval sets.
 
     Raises:
         InputError: The model, a data reference or a tracker is not there.
@@ -21,7 +22,7 @@ def check_inputs(experiment: ExperimentConfig, references: Mapping[str, str]) ->
     reference = model_reference(experiment.model.name, experiment.model.revision)
     check_trackers(experiment.run.report_to)
     for name in references.values():
-        exists(name)
+        exists(name, labelled=labelled)
     if isinstance(reference, str):
         check_hub(reference, experiment.model.revision)
 

@@ -4,6 +4,7 @@ A folder holds run.json from its first moment and record.json only at its end. A
 is an unfinished run, which `resume=auto` finishes.
 """
 
+import copy
 import errno
 import hashlib
 import importlib.util
@@ -88,6 +89,7 @@ class Run:
         self._lock = lock
         self._handler: logging.Handler | None = None
         self._announced = False
+        self._is_part = False
         self._inside: list[float] = []  # per open stage, the seconds of the stages inside it
         # The later runs of a sweep begin where the one before ended.
         self._began = time.monotonic() - (since_start() if next(_opened) == 0 else 0.0)
@@ -214,6 +216,8 @@ class Run:
 
     def note_first_step(self) -> None:
         """Write down how many seconds after the start of the program its first optimiser step began."""
+        if self._is_part:
+            return
         self.manifest["first_step"] = round(time.monotonic() - self._began, 3)
         self._write_manifest()
 
@@ -226,6 +230,14 @@ class Run:
     def _write_manifest(self) -> None:
         if self.is_first:
             record.write_json(self.dir / MANIFEST, self.manifest)
+
+    def inside(self, name: str) -> Self:
+        """Return a run in a folder within this one, for a part of the work: it keeps checkpoints, but no manifest or record."""
+        part = copy.copy(self)
+        part.dir = self.dir / name
+        part._is_part = True
+        part.dir.mkdir(parents=True, exist_ok=True)
+        return part
 
     def pin(self, key: str, value: Any) -> None:
         """Remember what this run's result depends on; a resumed run must find it unchanged.

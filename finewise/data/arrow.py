@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from finewise.data.table import BATCH_ROWS, TYPES, Batch, Kind, short, shown
+from finewise.data.table import BATCH_ROWS, TYPES, Batch, Kind, as_json, short, shown
 from finewise.errors import InputError
 
 
@@ -86,6 +86,15 @@ class ArrowSource:
         """Yield the columns in pieces."""
         raise NotImplementedError
 
+    def class_names(self, column: str) -> list[str] | None:
+        """Return the names behind a column of class numbers, if the source knows them."""
+        return None
+
+    def is_plain(self, column: str) -> bool:
+        """Return whether a column holds single values, not lists, objects or bytes."""
+        found = self.schema.field(column).type
+        return not (pa.types.is_nested(found) or pa.types.is_binary(found) or pa.types.is_large_binary(found))
+
     def batches(self, wanted: Mapping[str, Kind]) -> Iterator[Batch]:
         """Yield the wanted columns, batch by batch."""
         for column, kind in wanted.items():
@@ -105,7 +114,8 @@ class ArrowSource:
         is_text = pa.types.is_string(plain) or pa.types.is_large_string(plain) or pa.types.is_string_view(plain)
         is_number = pa.types.is_integer(plain) or pa.types.is_floating(plain) or pa.types.is_decimal(plain)
         if (
-            pa.types.is_null(plain)
+            kind == "cell"
+            or pa.types.is_null(plain)
             or (kind == "text" and is_text)
             or (kind == "number" and (is_number or pa.types.is_boolean(plain)))
         ):
@@ -123,6 +133,8 @@ class ArrowSource:
         if isinstance(array, pa.ChunkedArray):
             array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
         try:
+            if kind == "cell":
+                return pa.array(map(as_json, array.to_pylist()), TYPES[kind], size=len(array))
             array = array.cast(TYPES[kind])
             if kind != "number":
                 array.validate(full=True)

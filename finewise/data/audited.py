@@ -1,6 +1,6 @@
 """The audit's report, kept: the same rows under the same settings are not looked at twice."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,20 @@ def audited(
     if isinstance(limit, TokenLimit) and limit.tokenizer is None:
         return look()  # nothing is known of how it counts
 
+    key = combine(
+        "audit",
+        made_by(("finewise.data",), LIBRARIES),
+        *(train.revision, repr(train.reference), train.unit, repr(train.notes)),
+        xxhash.xxh3_128_hexdigest(train.numbers.tobytes()),
+        *(task and (task.revision, task.name, task.split) for task in (dev, test, *more)),
+        *(repr(config), seed, repr(tuple(remarks)), repr(told(limit))),
+    )
+    return remembered(key, look)
+
+
+def remembered(key: str, look: Callable[[], AuditReport]) -> AuditReport:
+    """Return the report that is kept under a key, or what `look` finds, and keep it."""
+
     def build(folder: Path) -> dict[str, Any]:
         report = look()
         report.leaked.astype(np.int64).tofile(folder / LEAKED)
@@ -50,16 +64,10 @@ def audited(
             "truncation": [asdict(cut) for cut in report.truncation],
             "remarks": list(report.remarks),
             "leakage": report.leakage,
+            "unit": report.unit,
+            "command": report.command,
         }
 
-    key = combine(
-        "audit",
-        made_by(("finewise.data",), LIBRARIES),
-        *(train.revision, repr(train.reference), train.unit, repr(train.notes)),
-        xxhash.xxh3_128_hexdigest(train.numbers.tobytes()),
-        *(task and (task.revision, task.name, task.split) for task in (dev, test, *more)),
-        *(repr(config), seed, repr(tuple(remarks)), repr(_told(limit))),
-    )
     folder, about = entry(key, build, kind="audits")
     return AuditReport(
         rows=about["rows"],
@@ -69,11 +77,14 @@ def audited(
         truncation=tuple(Cut(**row) for row in about["truncation"]),
         remarks=tuple(about["remarks"]),
         leakage=about["leakage"],
+        unit=about["unit"],
+        command=about["command"],
         leaked=np.fromfile(folder / LEAKED, dtype=np.int64),
     )
 
 
-def _told(limit: TokenLimit | str | None) -> Any:
+def told(limit: TokenLimit | str | None) -> Any:
+    """Return what of a token limit decides its counts."""
     if not isinstance(limit, TokenLimit) or limit.tokenizer is None:
         return limit
     return limit.tokenizer.digest, limit.max_seq_length, limit.query_prompt, limit.document_prompt

@@ -46,6 +46,12 @@ class HubSource(ArrowSource):
         # Rows that are kept in memory have no file; their fingerprint follows the hub's files.
         return combine(len(self._rows), *(files or [self._rows._fingerprint]))
 
+    def class_names(self, column: str) -> list[str] | None:
+        """Return the names of a column of class numbers, or of lists of them."""
+        feature = self._rows.features[column]
+        names: list[str] | None = getattr(getattr(feature, "feature", feature), "names", None)
+        return names
+
     def tables(self, columns: Sequence[str]) -> Iterable[pa.Table]:
         """Yield the columns in pieces."""
         tables: Iterable[pa.Table] = self._rows.select_columns(list(columns)).with_format("arrow").iter(BATCH_ROWS)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from finewise.data.table import BATCH_ROWS, TYPES, Batch, Kind, short, shown
+from finewise.data.table import BATCH_ROWS, TYPES, Batch, Kind, as_json, short, shown
 from finewise.errors import InputError
 
 BATCH_CHARACTERS = 32_000_000
@@ -86,7 +86,7 @@ class RecordSource:
         for number, record in self.records():
             for column, cells in values.items():
                 try:
-                    cell = record[column]
+                    cell = record.get(column) if wanted[column] == "cell" else record[column]
                 except KeyError:
                     raise InputError(
                         f"{self.name}: {self.unit} {number} has no '{column}' (it has: "
@@ -109,7 +109,7 @@ class RecordSource:
         return arrays, np.array(numbers, dtype=np.int64)
 
     def _array(self, cells: list[Any], numbers: list[int], column: str, kind: Kind) -> pa.Array:
-        convert = {"text": _text, "number": self.number, "label": _label}[kind]
+        convert = {"text": _text, "number": self.number, "label": _label, "cell": as_json}[kind]
         try:
             return pa.array(cells if kind == "text" else [convert(cell) for cell in cells], TYPES[kind])
         except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError):

@@ -91,13 +91,15 @@ class AuditReport:
     """Everything the audit has to say.
 
     Attributes:
-        rows: Split -> rows (of train) or judged queries (of dev and test) that were audited.
+        rows: Split -> rows (of train) or judged queries (of dev and test; rows, if they are labelled) that were audited.
         findings: The gravest first.
         truncation: One row per split and column; empty when no tokenizer could be had (see remarks).
         remarks: Other things to tell.
         leakage: The policy: refuse, drop or allow.
         leaked: Training rows that occur in held-out data.
         dropped: How many of them were removed.
+        unit: What is counted in dev and test: "queries" or "rows".
+        command: The module that shows all findings with examples.
     """
 
     rows: Mapping[str, int]
@@ -107,6 +109,8 @@ class AuditReport:
     leakage: str = "refuse"
     leaked: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     dropped: int = 0
+    unit: str = "queries"
+    command: str = "finewise.audit"
 
     @property
     def refusals(self) -> list[Finding]:
@@ -151,7 +155,7 @@ class AuditReport:
     def sizes(self) -> str:
         """How much was audited, such as "train 24,000 rows, dev 2,000 queries"."""
         return ", ".join(
-            f"{split} {count:,} {'rows' if split == 'train' else 'queries'}" for split, count in self.rows.items()
+            f"{split} {count:,} {'rows' if split == 'train' else self.unit}" for split, count in self.rows.items()
         )
 
     def brief(self) -> RenderableType:
@@ -173,7 +177,7 @@ class AuditReport:
         notes = sum(finding.severity == "note" for finding in self.findings)
         if self.findings:
             lines.append(
-                Text(f"  and {notes} notes; examples of all: python -m finewise.audit with the same data", style="dim")
+                Text(f"  and {notes} notes; examples of all: python -m {self.command} with the same data", style="dim")
             )
         return Group(*lines)
 

@@ -53,7 +53,7 @@ def split(pairs: Pairs, dev_size: float | None, test_size: float | None, seed: i
     """
     total = len(pairs)
     targets = {
-        name: _target(name, size, total, pairs.reference)
+        name: target_rows(name, size, total, pairs.reference)
         for name, size in (("test", test_size), ("dev", dev_size))
         if size
     }
@@ -90,9 +90,21 @@ def _drawn(pairs: Pairs, targets: Mapping[str, int], seed: int) -> NDArray[np.in
     return part[labels]
 
 
-def _target(name: str, size: float, total: int, reference: str) -> int:
+def target_rows(name: str, size: float, total: int, reference: str, most: int = MAX_ROWS) -> int:
+    """Return how many of `total` rows dev or test is to hold out.
+
+    Args:
+        name: "dev" or "test".
+        size: A share below 1, which comes to `most` rows at most, or a number of rows.
+        total: See above.
+        reference: What messages call the data.
+        most: See above.
+
+    Raises:
+        InputError: The share comes to too few rows, or the number is no whole one.
+    """
     if size < 1:
-        rows = min(MAX_ROWS, round(size * total))
+        rows = min(most, round(size * total))
         if rows < MIN_ROWS:
             raise InputError(
                 f"{reference} has {total} rows, so data.{name}_size={size:g} holds out {rows}; at least "

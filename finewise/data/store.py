@@ -29,7 +29,7 @@ from finewise.data.keys import combine
 from finewise.errors import InputError
 
 ENVIRONMENT = "FINEWISE_CACHE"
-KINDS = ("data", "splits", "audits", "tokens", "results")
+KINDS = ("data", "splits", "audits", "tokens", "embeddings", "results")
 STALE_SECONDS = 24 * 3600
 KEEP_DAYS = 30
 META = "meta.json"

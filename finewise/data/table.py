@@ -8,14 +8,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-Kind = Literal["text", "number", "label"]
-"""What a column must hold: texts, finite numbers, or names to group by."""
+Kind = Literal["text", "number", "label", "cell"]
+"""What a column must hold: texts, finite numbers, names to group by, or anything, given as JSON (null where a row lacks it)."""
 
 Batch = tuple[dict[str, pa.Array], NDArray[np.int64]]
 """Columns of equal length, and the number (from 1) of the line or row that each record starts at."""
 
 BATCH_ROWS = 10_000
-TYPES = {"text": pa.string(), "number": pa.float64(), "label": pa.string()}
+TYPES = {"text": pa.string(), "number": pa.float64(), "label": pa.string(), "cell": pa.string()}
 
 
 class Source(Protocol):
@@ -32,6 +32,11 @@ class Source(Protocol):
     def batches(self, wanted: Mapping[str, Kind]) -> Iterator[Batch]:
         """Yield the wanted columns, batch by batch."""
         ...
+
+
+def as_json(value: Any) -> str:
+    """Return a value as JSON; what JSON does not know (dates, bytes), as its text."""
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def short(text: str, width: int = 80) -> str:

@@ -95,7 +95,14 @@ def test_a_folder_that_is_no_model_is_refused(folder, tmp_path):
 
 
 def test_a_setting_of_training_is_no_setting_of_scoring(folder):
-    call = [sys.executable, "-m", "benchmarks.score", "model=bm25", f"benchmark.path={folder}", "run.keep_checkpoints=5"]
+    call = [
+        sys.executable,
+        "-m",
+        "benchmarks.score",
+        "model=bm25",
+        f"benchmark.path={folder}",
+        "run.keep_checkpoints=5",
+    ]
     refused = subprocess.run(call, capture_output=True, text=True, check=False, timeout=120)
     assert refused.returncode == 2
     assert "run.keep_checkpoints" in refused.stderr

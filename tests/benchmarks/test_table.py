@@ -40,6 +40,18 @@ SCORES = [score(system, metric, 0.9 - rank / 10) for rank, system in enumerate([
             comparison(0, 1, 0, 0),
             "no difference between tuned and untuned could be shown on debian: .000 nDCG@10 [.000, .000], p = 1.000",
         ),
+        (
+            comparison(-0.03, 0.003, -0.04, -0.02, metric="ece"),
+            "tuned beats untuned on debian by .030 ECE (lower is better) [.020, .040], p = .003",
+        ),
+        (
+            comparison(0.03, 0.003, 0.02, 0.04, metric="log_loss"),
+            "tuned is worse than untuned on debian by .030 log loss (lower is better) [.020, .040], p = .003",
+        ),
+        (
+            comparison(0.03, 0.003, 0.02, 0.04, metric="f1_macro"),
+            "tuned beats untuned on debian by .030 macro-F1 [.020, .040], p = .003",
+        ),
     ],
 )
 def test_a_verdict_is_one_sentence(item, sentence):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("finewise", "benchmarks", "embed", "conf")
+PACKAGES = ("finewise", "benchmarks", "embed", "classify", "longctx", "conf")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""The metrics of classification as an `evaluate` module."""

@@ -1,0 +1,132 @@
+"""The settings of the classifier branch."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from benchmarks.config import ClassScoringConfig
+from benchmarks.metrics.classes import METRICS, check_metric
+from classify.decisions.config import DecideConfig
+from classify.losses_config import Auto, LossConfig, loss_for
+from classify.model_config import LoraConfig, TuningConfig
+from classify.reading_config import ReadingConfig
+from finewise.config import (
+    ExperimentConfig,
+    LabelAuditConfig,
+    LabelDataConfig,
+    OptimConfig,
+    SelectionConfig,
+    at_least,
+    setting,
+)
+
+
+@dataclass(slots=True, kw_only=True)
+class MethodConfig:
+    """Base of all ways to a classifier; each is one row of the group `method`."""
+
+    trains: ClassVar[bool] = True
+    """Whether the encoder's weights move; otherwise loss, optim, tuning and selection have no effect."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Full(MethodConfig):
+    """All weights learn, from a head drawn at random."""
+
+
+@dataclass(slots=True, kw_only=True)
+class ProbeFirst(MethodConfig):
+    """The head starts as a linear probe, then all weights learn (LP-FT: Kumar et al. 2022): less is forgotten."""
+
+    probe_rows: int = setting(8192, "fit the probe on at most this many training rows")
+
+    def __post_init__(self) -> None:
+        at_least("method.probe_rows", self.probe_rows, 2)
+
+
+@dataclass(slots=True, kw_only=True)
+class Lora(LoraConfig, MethodConfig):
+    """Low-rank matrices and the head learn, the rest stays (Hu et al. 2022)."""
+
+    def __post_init__(self) -> None:
+        LoraConfig.__post_init__(self)
+
+
+@dataclass(slots=True, kw_only=True)
+class LinearProbe(MethodConfig):
+    """Logistic regression on the frozen encoder's embeddings; seconds."""
+
+    trains: ClassVar[bool] = False
+
+
+@dataclass(slots=True, kw_only=True)
+class ZeroShot(MethodConfig):
+    """No training: the label whose description is nearest to the text."""
+
+    trains: ClassVar[bool] = False
+
+    descriptions: dict[str, str] = setting(
+        dict,
+        "label to a text that describes it, such as {admin: 'tools for administrators'} (empty: the labels' names)",
+    )
+
+
+METHODS: dict[str, type[MethodConfig]] = {
+    "full": Full,
+    "lp_ft": ProbeFirst,
+    "lora": Lora,
+    "linear_probe": LinearProbe,
+    "zero_shot": ZeroShot,
+}
+"""The group `method`: what can stand in `method=...`."""
+
+BASELINES = ("majority", "tfidf_lr", "knn", "linear_probe")
+
+
+@dataclass(slots=True, kw_only=True)
+class ClassifyExperiment(ExperimentConfig):
+    """One classification experiment."""
+
+    data: LabelDataConfig = setting(LabelDataConfig, "the data")
+    audit: LabelAuditConfig = setting(LabelAuditConfig, "checks of the data before training")
+    optim: OptimConfig = setting(lambda: OptimConfig(batch_size=32), "how the weights are moved")
+    selection: SelectionConfig = setting(lambda: SelectionConfig(metric="f1_macro"), "how dev chooses the checkpoint")
+    method: MethodConfig = setting(Full, "the way to a classifier: method=full, lp_ft, lora, linear_probe or zero_shot")
+    loss: LossConfig = setting(Auto, "the loss: loss=auto, cross_entropy, focal, logit_adjusted, bce, asymmetric, ...")
+    reading: ReadingConfig = setting(ReadingConfig, "what is read of a text that is longer than the model's limit")
+    tuning: TuningConfig = setting(TuningConfig, "the head, and which part of the model learns how fast")
+    decide: DecideConfig = setting(DecideConfig, "how probabilities become decisions")
+    scoring: ClassScoringConfig = setting(ClassScoringConfig, "how results are computed")
+    baselines: list[str] = setting(lambda: list(BASELINES), "what is scored beside the model")
+
+    def __post_init__(self) -> None:
+        ExperimentConfig.__post_init__(self)
+        check_metric(self.selection.metric, self.data.kind)
+        if not METRICS[self.selection.metric].higher:
+            raise ValueError(
+                f"selection.metric must be one whose higher values are better; got {self.selection.metric}"
+            )
+        for metric in self.scoring.metrics:
+            check_metric(metric, self.data.kind)
+        if self.data.kind != "auto":
+            loss_for(self.loss, self.data.kind)
+        unknown = [name for name in self.baselines if name not in BASELINES]
+        if unknown:
+            raise ValueError(f"baselines must be of {', '.join(BASELINES)}; got {', '.join(unknown)}")
+        if self.curve and isinstance(self.method, ZeroShot):
+            raise ValueError("curve=true has no meaning with method=zero_shot, which learns from no row; remove it")
+        if not self.method.trains:
+            self._refuse_training()
+
+    def _refuse_training(self) -> None:
+        """Refuse settings of a training where there is none."""
+        name = next(key for key, kind in METHODS.items() if type(self.method) is kind)
+        fresh = {
+            "optim": OptimConfig(batch_size=32),
+            "loss": Auto(),
+            "tuning": TuningConfig(),
+            "recompute": "auto",
+            "selection": SelectionConfig(metric=self.selection.metric),
+        }
+        for key, value in fresh.items():
+            if getattr(self, key) != value:
+                raise ValueError(f"{key} has no effect with method={name}, which trains no weights; remove it")

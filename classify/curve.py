@@ -1,0 +1,76 @@
+"""`curve=true`: the classifier trained on parts of the rows, scored on dev beside the baselines."""
+
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+
+from benchmarks.classification import Classified, compare, evaluate, scores
+from benchmarks.embedded import Embedded
+from benchmarks.table import label
+from benchmarks.text.logistic import probabilities
+from benchmarks.text_baselines import Baseline as Fitted
+from classify.config import ClassifyExperiment
+from classify.ways import Trained, learn
+from finewise.curves.advise import Baseline
+from finewise.curves.points import FILE, Point, learning_curve
+from finewise.curves.sizes import nested, nested_by_class, subset_sizes
+from finewise.curves.worth import Worth
+from finewise.data.labels.load import LabelledData
+from finewise.run import Run
+
+
+def measure_curve(
+    trained: Trained,
+    baselines: Mapping[str, Fitted],
+    data: LabelledData,
+    embedded: Embedded,
+    experiment: ClassifyExperiment,
+    run: Run,
+) -> Worth:
+    """Train on parts of the rows, and say whether more of them, or fine-tuning at all, are worth their price.
+
+    Everything is scored on dev, so that test stays unread; dev also chose each checkpoint, which flatters the curve a little.
+
+    Args:
+        trained: On all rows: the last point.
+        baselines: Their probabilities of dev and test.
+        data: The rows.
+        embedded: The untuned encoder's embeddings.
+        experiment: The settings.
+        run: The run; finished points are kept in its folder.
+    """
+    space, train, metric = data.space, data.train, experiment.selection.metric
+    multi = space.kind == "multi"
+    order = nested(len(train), experiment.seed) if multi else nested_by_class(train.labels, experiment.seed)
+    sizes = subset_sizes(
+        len(train), experiment.learning_curve.fractions, minimum=max(len(space), experiment.optim.batch_size)
+    )
+    resamples, seed = experiment.scoring.resamples, experiment.seed
+
+    def on_dev(name: str, one: Trained) -> Classified:
+        raw = one.logits(data.dev.texts, "classify dev")
+        return evaluate(data.dev, name, probabilities(raw, multi))
+
+    def point(rows: int, result: Classified, seconds: float) -> Point:
+        (score,) = scores(result, [metric], resamples, seed)
+        return Point(rows=rows, score=score.value, low=score.low, high=score.high, seconds=round(seconds, 3))
+
+    def measure(rows: int) -> Point:
+        start = time.perf_counter()
+        part = run.inside(f"curve/{rows}")
+        found = learn(replace(data, train=train.select(order[:rows])), embedded, experiment, part)
+        taken = point(rows, on_dev(f"{rows} rows", found), time.perf_counter() - start)
+        shutil.rmtree(part.dir)
+        return taken
+
+    tuned = on_dev("fine-tuned", trained)
+    took = run.manifest["seconds"].get("train", 0.0)
+    points = learning_curve(sizes, measure, run.dir / FILE, known=[point(len(train), tuned, took)])
+    beside = []
+    for name, fitted in baselines.items():
+        other = evaluate(data.dev, name, fitted.probabilities[0])
+        (score,) = scores(other, [metric], resamples, seed)
+        (comparison,) = compare(tuned, other, [metric], resamples, seed)
+        beside.append(Baseline.of(score, comparison))
+    return Worth.of(points, beside, metric=label(metric), smallest_gain=experiment.learning_curve.smallest_gain)

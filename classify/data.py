@@ -1,0 +1,31 @@
+"""The labelled rows of an experiment, and whether its settings fit their kind."""
+
+from benchmarks.metrics.classes import check_metric
+from classify.config import ClassifyExperiment
+from classify.decide import check_config
+from classify.losses_config import loss_for
+from finewise.console import err
+from finewise.data.labels.load import LabelledData, load_labels
+from finewise.data.tokens import token_limit
+from finewise.errors import InputError
+from finewise.run import Run
+
+
+def load(experiment: ClassifyExperiment, run: Run) -> LabelledData:
+    """Read, split and audit the data, show what the audit found, and refuse settings that do not fit the labels.
+
+    Raises:
+        InputError: The data is wrong or leaks, or a loss, metric or decision is for another kind of labels.
+    """
+    data = load_labels(experiment.data, experiment.audit, experiment.seed, limit=token_limit(experiment.model))
+    if run.is_first:
+        err.print(data.report.brief(), soft_wrap=True)
+    kind = data.space.kind
+    try:
+        loss_for(experiment.loss, kind)
+        for metric in (experiment.selection.metric, *experiment.scoring.metrics):
+            check_metric(metric, kind)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    check_config(experiment.decide, kind, data.space.names, rows=len(data.dev))
+    return data

@@ -1,0 +1,178 @@
+"""What a run leaves behind: the saved classifier with its decisions and card, the record, the report."""
+
+from html import escape
+from typing import Any
+
+from benchmarks.classification import PER_EXAMPLE_FILE, confusion_svg, mistakes, per_class, save_per_example
+from benchmarks.paper import card, closing_sections, data_facts, score_sections, training_sections, verdict_section
+from benchmarks.table import label
+from classify.config import METHODS, ClassifyExperiment
+from classify.decide import Decisions
+from classify.losses_config import LOSSES, loss_for
+from classify.pooled import PooledForSequenceClassification
+from classify.prove import Proof, words
+from classify.reading import FIELD, Reader
+from classify.ways import Trained
+from finewise.curves.worth import Worth
+from finewise.data.labels.load import LabelledData
+from finewise.device import describe
+from finewise.record import rows
+from finewise.references import model_reference
+from finewise.report import page, table
+from finewise.run import MODEL, REPORT, Run
+
+
+def save_model(
+    trained: Trained, decisions: Decisions, proof: Proof, data: LabelledData, experiment: ClassifyExperiment, run: Run
+) -> None:
+    """Save the classifier in transformers' own format, with decisions.json and its card; whole or not at all."""
+    with run.whole_folder(MODEL) as part:
+        trained.model.save_pretrained(part)
+        trained.tokenizer.save_pretrained(part)
+        decisions.save(part)
+        (part / "README.md").write_text(model_card(trained, proof, data, experiment), encoding="utf-8")
+
+
+def write_record(
+    trained: Trained, proof: Proof, worth: Worth | None, data: LabelledData, experiment: ClassifyExperiment, run: Run
+) -> dict[str, Any]:
+    """Write the per-example results, the report and, last of all, record.json; return the record."""
+    device = str(trained.model.device)
+    save_per_example(run.dir / PER_EXAMPLE_FILE, proof.results)
+    return run.finish(
+        {
+            "device": describe(device, trained.bf16),
+            "seed": experiment.seed,
+            "model": {
+                "name": experiment.model.name,
+                "max_seq_length": trained.tokenizer.model_max_length,
+                "reading": getattr(trained.model.config, FIELD, {"how": "head"}),
+                "saved": MODEL,
+                "method": _name(METHODS, experiment.method),
+                "loss": _name(LOSSES, loss_for(experiment.loss, data.space.kind)) if experiment.method.trains else None,
+            },
+            "data": {
+                "name": experiment.data.name,
+                "revision": data.revision,
+                "rows": data.rows,
+                "kind": data.space.kind,
+                "labels": len(data.space.names),
+                "audit": data.report.summary(),
+            },
+            "scores": rows(proof.scores),
+            "comparisons": rows(proof.comparisons),
+            "decisions": proof.decisions,
+            "words": words(proof.decisions, data.space.kind) + ([worth.said.text] if worth else []),
+            "curve": worth.summary() if worth else None,
+            "classes": per_class(proof.results[0]),
+            "slices": proof.slices,
+            "cost": {**trained.outcome.cost(device), "baseline_seconds": proof.seconds},
+            "selection": trained.outcome.choice(experiment.selection.metric, data.dev.revision, run.test_reads),
+        },
+        report=lambda record: _report(record, proof, worth, data, experiment, run),
+    )
+
+
+def model_card(trained: Trained, proof: Proof, data: LabelledData, experiment: ClassifyExperiment) -> str:
+    """Return the model's README.md: how to use it, scores beside baselines, decisions, data, settings, limits."""
+    base, outcome, optim = experiment.model.name, trained.outcome, experiment.optim
+    method = _name(METHODS, experiment.method)
+    front = {
+        "library_name": "transformers",
+        "pipeline_tag": "text-classification",
+        "tags": ["text-classification", "finewise"],
+        **({"base_model": hub_id} if isinstance(hub_id := model_reference(base), str) else {}),
+    }
+    own_code = isinstance(trained.model, PooledForSequenceClassification)
+    trust = ", trust_remote_code=True" if own_code else ""
+    multi = data.space.kind == "multi"
+    every = ", top_k=None" if multi else ""
+    usage = f"""```python
+from transformers import pipeline
+
+classify = pipeline("text-classification", "path/to/this/folder"{trust}{every})
+classify(["..."], truncation=True)
+```
+
+{"The folder brings the code of its head, a few lines in classify's pooled.py. " if own_code else ""}These are the model's own
+probabilities. Calibrated ones, tuned thresholds, abstention and conformal sets are in decisions.json, which finewise applies:
+
+```python
+from classify.predictor import Predictor
+
+Predictor.load("path/to/this/folder").predict(["..."])
+```
+
+{len(data.space.names)} labels ({data.space.kind}). {_reading(trained)}
+"""
+    trained_how = (
+        f"Method {method}, loss {_name(LOSSES, loss_for(experiment.loss, data.space.kind))}, {outcome.best_step} of "
+        f"{outcome.steps} steps (dev chose by {label(experiment.selection.metric)}), batch size {optim.batch_size}, learning "
+        f"rate {optim.learning_rate:g}, seed {experiment.seed}."
+        if experiment.method.trains
+        else f"Method {method}: the encoder is untouched, the head was fitted on its embeddings. Seed {experiment.seed}."
+    )
+    limits = """The scores hold for texts like the test set above. Labels that are rare there have wide intervals of their own;
+see the table of classes in the run's report. A text that belongs to none of the labels gets one all the same, unless abstention
+was asked for."""
+    return card(
+        front,
+        f"{experiment.name}: {base} as a classifier of {experiment.data.name}",
+        usage,
+        proof.scores,
+        proof.comparisons,
+        [
+            ("Decisions", "\n".join(f"- {sentence}" for sentence in words(proof.decisions, data.space.kind))),
+            ("Data", data_facts(experiment.data.name, data.rows, data.revision, data.report)),
+            ("Training", f"{trained_how}\nEvery setting is in the run's config.yaml."),
+            ("Limits", limits),
+        ],
+    )
+
+
+def _reading(trained: Trained) -> str:
+    """Say how long texts are read."""
+    limit = trained.tokenizer.model_max_length
+    reader = Reader.of(trained.model, trained.tokenizer)
+    if reader is None:
+        return f"Texts are cut at {limit} tokens."
+    config = reader.config
+    if config.how == "head_tail":
+        (_, head), (tail, end) = reader.spans(limit + 1)
+        how = f"Of texts above {limit} tokens, the predictor reads the first {head} and the last {end - tail}"
+    else:
+        how = (
+            f"The predictor reads long texts in windows of {config.window or limit} tokens, at most {config.max_chunks}, and "
+            f"pools their logits ({config.pool})"
+        )
+    return f"{how}; the pipeline reads the first {limit} tokens alone."
+
+
+def _report(
+    record: dict[str, Any],
+    proof: Proof,
+    worth: Worth | None,
+    data: LabelledData,
+    experiment: ClassifyExperiment,
+    run: Run,
+) -> None:
+    tuned = proof.results[0]
+    wrong = mistakes(tuned, data.test, experiment.scoring.mistakes)
+    shown = [{**row, "text": row["text"][:400], "probability": round(row["probability"], 3)} for row in wrong]
+    sections = [
+        verdict_section(record),
+        *score_sections(record),
+        *([("Is it worth it?", worth.svg())] if worth else []),
+        ("Classes", table(record["classes"])),
+        ("Confusions", confusion_svg(tuned)),
+        *proof.pictures,
+        *((f"By {escape(by)}", table(found)) for by, found in proof.slices.items() if by != "class"),
+        ("Most confident mistakes (some are mistakes of the labels)", table(shown)),
+        *(training_sections(record, run) if experiment.method.trains else []),
+        *closing_sections(record, run),
+    ]
+    (run.dir / REPORT).write_text(page(f"{run.name} on {record['data']['name']}", sections), encoding="utf-8")
+
+
+def _name(group: dict[str, Any], config: object) -> str:
+    return next(name for name, kind in group.items() if type(config) is kind)

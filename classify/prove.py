@@ -1,0 +1,158 @@
+"""Proving the gain: the tuned classifier and its baselines on test, with the same kind of decisions for all."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from numpy.typing import NDArray
+
+from benchmarks.classification import Classified, compare, evaluate, scores, slices
+from benchmarks.embedded import Embedded
+from benchmarks.text_baselines import Baseline, measured
+from classify.config import ClassifyExperiment
+from classify.decide import Decisions, is_right
+from classify.decisions.conformal import coverage
+from classify.decisions.measured import before_after
+from classify.decisions.measured import measured as measured_decisions
+from classify.plots import promises, reliability, risk, threshold_rows
+from classify.ways import Trained
+from finewise.data.labels.load import LabelledData
+from finewise.record import Comparison, Score
+from finewise.report import table
+from finewise.run import Run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """All systems on test: example by example, as scores with intervals, and compared.
+
+    Attributes:
+        results: The tuned classifier first.
+        scores: Of all.
+        comparisons: The tuned classifier against each baseline.
+        decisions: What calibration, thresholds, abstention and sets are worth, as JSON.
+        slices: Part of the rows -> the tuned classifier's score there.
+        seconds: Baseline -> seconds it took.
+        pictures: (heading, drawing or table as HTML) of the decisions.
+    """
+
+    results: list[Classified]
+    scores: list[Score]
+    comparisons: list[Comparison]
+    decisions: dict[str, Any]
+    slices: dict[str, list[dict[str, Any]]]
+    seconds: dict[str, float]
+    pictures: list[tuple[str, str]]
+
+
+def fit_baselines(data: LabelledData, embedded: Embedded, experiment: ClassifyExperiment) -> dict[str, Baseline]:
+    """Fit what stands beside the tuned classifier, on train; their probabilities are of dev and test."""
+    wanted = experiment.baselines
+    needs = embedded if {"knn", "linear_probe"} & set(wanted) else None
+    found = measured(data.train, [data.dev, data.test], needs, experiment.selection.metric, experiment.seed)
+    return {name: found[name] for name in wanted}
+
+
+def decide(trained: Trained, data: LabelledData, experiment: ClassifyExperiment) -> tuple[Decisions, NDArray[Any]]:
+    """Fit calibration, thresholds, abstention and sets on dev; return them and the logits of dev."""
+    raw = trained.logits(data.dev.texts, "classify dev")
+    space = data.space
+    fitted = Decisions.fit(raw, data.dev.labels, space.kind, space.names, experiment.decide, seed=experiment.seed)
+    return fitted, raw
+
+
+def prove(
+    trained: Trained,
+    decisions: Decisions,
+    raw_dev: NDArray[Any],
+    baselines: Mapping[str, Baseline],
+    data: LabelledData,
+    experiment: ClassifyExperiment,
+    run: Run,
+) -> Proof:
+    """Score the tuned classifier and the baselines on test, and compare them row by row.
+
+    Args:
+        trained: Chosen already.
+        decisions: Fitted on dev.
+        raw_dev: Its logits on dev.
+        baselines: Their probabilities of dev and test; they get decisions of their own in the same way.
+        data: The rows.
+        experiment: The settings.
+        run: Counts how many checkpoints were scored on test.
+    """
+    run.note_test_read(trained.outcome.best_step)
+    test, seed, resamples = data.test, experiment.seed, experiment.scoring.resamples
+    raw = trained.logits(test.texts, "classify test")
+    probabilities = decisions.probabilities(raw)
+    results = [evaluate(test, "tuned", probabilities, decisions.decide(probabilities))]
+    plain = replace(experiment.decide, sets="none", sets_per_class=False, target_accuracy=None, target_coverage=None)
+    for name, found in baselines.items():
+        on_dev, on_test = found.probabilities
+        own = Decisions.fit(
+            on_dev, data.dev.labels, data.space.kind, data.space.names, plain, inputs="probabilities", seed=seed
+        )
+        calibrated = own.probabilities(on_test)
+        results.append(evaluate(test, name, calibrated, own.decide(calibrated)))
+    metrics = experiment.scoring.metrics_for(data.space.kind)
+    tuned, *others = results
+    return Proof(
+        results=results,
+        scores=[score for result in results for score in scores(result, metrics, resamples, seed)],
+        comparisons=[row for other in others for row in compare(tuned, other, metrics, resamples, seed)],
+        decisions=measured_decisions(decisions, (raw_dev, data.dev.labels), (raw, test.labels), seed),
+        slices={by: slices(tuned, test, by, metrics[0], resamples, seed) for by in experiment.scoring.slices},
+        seconds={name: round(found.seconds, 3) for name, found in baselines.items()},
+        pictures=pictures(decisions, raw, test.labels),
+    )
+
+
+def pictures(decisions: Decisions, raw: NDArray[Any], gold: NDArray[Any]) -> list[tuple[str, str]]:
+    """Return what decisions look like on test.
+
+    Args:
+        decisions: Fitted on dev.
+        raw: Logits of test.
+        gold: Labels of test.
+    """
+    before, after = before_after(decisions, raw, gold, fitted_on=False)
+    sure, right = decisions.confidence(after), is_right(decisions.decide(after), gold)
+    found = [
+        ("Calibration", reliability(before, after, gold)),
+        ("Errors among the texts that are decided", risk(sure, right, decisions.floor)),
+    ]
+    if decisions.multi and decisions.thresholds is not None:
+        found.append(("Thresholds", table(threshold_rows(decisions.names, decisions.thresholds, after, gold))))
+    if decisions.conformal is not None:
+        kept = [coverage(decisions.sets(after, level), gold, level) for level in decisions.conformal.levels]
+        found.append(("Conformal sets: promised and kept", promises(kept)))
+    return found
+
+
+def words(decisions: Mapping[str, Any], kind: str) -> list[str]:
+    """Return in sentences what calibration, thresholds and sets are worth on test."""
+    test = decisions["calibration"]["test"]
+    said = [
+        f"calibration ({decisions['calibration']['method']}): ECE on test {test['before']['ece']:.3f} before, "
+        f"{test['after']['ece']:.3f} after"
+    ]
+    decided = decisions["decisions"]["test"]
+    gain = decided["after"]["f1_macro"] - decided["before"]["f1_macro"]
+    if kind == "multi" or abs(gain) > 1e-9:
+        said.append(
+            f"thresholds: macro-F1 on test {decided['before']['f1_macro']:.3f} before, {decided['after']['f1_macro']:.3f} after"
+        )
+    abstained = decisions["abstention"]["test"]
+    if abstained["coverage"] < 1:
+        right = "none" if abstained["accuracy"] is None else f"{abstained['accuracy']:.1%}"
+        said.append(
+            f"abstention: {abstained['coverage']:.1%} of test decided, {right} of them rightly "
+            f"({abstained['accuracy_of_all']:.1%} of all)"
+        )
+    if "sets" in decisions:
+        shown = ", ".join(
+            f"{row['level']:.0%} promised, {row['measured']:.1%} held with {row['size']:.1f} labels"
+            for row in decisions["sets"]["test"]
+        )
+        said.append(f"conformal sets: {shown}")
+    return said

@@ -1,0 +1,75 @@
+"""`python -m classify.train +exp=classify-quickstart`: train a text classifier on labelled rows and prove the gain."""
+
+from classify.config import METHODS, ClassifyExperiment
+from classify.losses_config import LOSSES
+from finewise.settings import entry
+
+LOADS_WITH = "AutoModelForSequenceClassification"
+
+
+@entry(
+    "classify",
+    ClassifyExperiment,
+    groups={"loss": LOSSES, "method": METHODS},
+    description="Train a text classifier on labelled rows, with calibrated probabilities and tuned thresholds.",
+)
+def main(experiment: ClassifyExperiment) -> float:
+    """Run one experiment; return the dev score of what was chosen, which is what a sweep may optimise.
+
+    Never the test score: choosing settings by it would make the test set a part of the training. What is imported here is
+    imported where it is needed: a mistake in the settings or the data is answered before torch is there.
+    """
+    from benchmarks.result import show
+    from finewise.inputs import check_inputs, own_references, pin_inputs
+    from finewise.processes import leave
+    from finewise.run import Run
+
+    references = own_references(experiment)
+    check_inputs(experiment, references, labelled=True)
+    with Run.open("classify", experiment, resume=experiment.resume) as run:
+        pin_inputs(run, experiment, references)
+        if run.finished is not None:
+            leave()
+            return show(run, run.finished, LOADS_WITH)
+        with run.stage("data"):
+            with run.stage("imports"):
+                from classify.data import load
+
+            data = load(experiment, run)
+        with run.stage("imports"):
+            from benchmarks.embedded import Embedded
+            from classify.prove import decide, fit_baselines, prove
+            from classify.ways import learn
+        embedded = Embedded(
+            experiment.model,
+            experiment.run.device,
+            experiment.run.precision,
+            experiment.execution,
+            experiment.micro_batch_tokens,
+        )
+        with run.stage("baselines"):
+            baselines = fit_baselines(data, embedded, experiment)
+        with run.stage("train"):
+            trained = learn(data, embedded, experiment, run)
+        leave()
+        if not run.is_first:
+            return trained.outcome.best_score
+        with run.stage("decide"):
+            decisions, raw_dev = decide(trained, data, experiment)
+        with run.stage("test"):
+            proof = prove(trained, decisions, raw_dev, baselines, data, experiment, run)
+        worth = None
+        if experiment.curve:
+            with run.stage("curve"):
+                from classify.curve import measure_curve
+
+                worth = measure_curve(trained, baselines, data, embedded, experiment, run)
+        with run.stage("save"):
+            from classify.export import save_model, write_record
+
+            save_model(trained, decisions, proof, data, experiment, run)
+        return show(run, write_record(trained, proof, worth, data, experiment, run), LOADS_WITH)
+
+
+if __name__ == "__main__":
+    main()

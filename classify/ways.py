@@ -1,0 +1,135 @@
+"""The ways to a classifier: all end in a transformers model with a head, whatever was trained."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from peft import PeftModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
+
+from benchmarks.embedded import Embedded
+from benchmarks.text.neighbours import Embed
+from benchmarks.text_baselines import LinearProbe, ZeroShot
+from classify import config as settings
+from classify.config import ClassifyExperiment
+from classify.heads import head_features, init_head
+from classify.logits import logits
+from classify.lora import add_lora, merge_lora
+from classify.model import load_classifier
+from classify.pooled import PooledForSequenceClassification
+from classify.trainer import score_dev, train
+from finewise.console import progress, say
+from finewise.data.labels.load import LabelledData
+from finewise.device import autocast, use_bf16
+from finewise.fit import Outcome, Seen, last_checkpoint
+from finewise.run import Run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Trained:
+    """A classifier, and what its training led to.
+
+    Attributes:
+        model: With its head, as it will be saved.
+        tokenizer: Its tokenizer, which knows the limit.
+        outcome: Of the training; with 0 steps where no weights were trained.
+        bf16: Whether the body computes in bf16.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    outcome: Outcome
+    bf16: bool
+
+    def logits(self, texts: Sequence[str], title: str) -> NDArray[np.float32]:
+        """Return the logits (N, K), with a progress bar of this title."""
+        with progress(title, len(texts)) as advance:
+            return logits(self.model, self.tokenizer, texts, bf16=self.bf16, advance=advance)
+
+
+def learn(data: LabelledData, embedded: Embedded, experiment: ClassifyExperiment, run: Run) -> Trained:
+    """Go the way that `method` names.
+
+    Args:
+        data: The rows.
+        embedded: The untuned encoder's embeddings.
+        experiment: The settings.
+        run: The run.
+
+    Raises:
+        InputError: The model cannot be loaded, or the training fails.
+    """
+    set_seed(experiment.seed)
+    method = experiment.method
+    head = experiment.tuning.head if method.trains else "pooled"
+    model, tokenizer = load_classifier(
+        experiment.model,
+        data.space,
+        experiment.run.device,
+        head=head,
+        execution=experiment.execution,
+        micro_batch_tokens=experiment.micro_batch_tokens,
+        reading=experiment.reading,
+        seed=experiment.seed,
+    )
+    bf16 = use_bf16(experiment.run.precision, str(model.device))
+    if not method.trains:
+        # What the cache of embeddings has was read by the encoder's own rule: the head of each text.
+        embed = embedded if experiment.reading.how == "head" else features_of(model, tokenizer, bf16=bf16)
+        set_frozen(model, data, embed, experiment)
+        outcome = untrained(score_dev(model, tokenizer, data.dev, experiment.selection.metric, bf16=bf16))
+        return Trained(model=model, tokenizer=tokenizer, outcome=outcome, bf16=bf16)
+    if isinstance(method, settings.ProbeFirst) and last_checkpoint(run.dir / "checkpoints") is None:
+        probe_first(model, tokenizer, data, experiment, method.probe_rows, bf16=bf16)
+    tuned: PreTrainedModel | PeftModel = add_lora(model, method) if isinstance(method, settings.Lora) else model
+    outcome = train(tuned, tokenizer, data, experiment, run)
+    final = merge_lora(tuned) if isinstance(tuned, PeftModel) else tuned
+    return Trained(model=final, tokenizer=tokenizer, outcome=outcome, bf16=bf16)
+
+
+def set_frozen(model: PreTrainedModel, data: LabelledData, embedded: Embed, experiment: ClassifyExperiment) -> None:
+    """Put a classifier on frozen embeddings, which is a linear one, into the model's head."""
+    assert isinstance(model, PooledForSequenceClassification)
+    model.config.normalize, model.config.length = True, 1.0  # what it is fitted on are unit vectors
+    if isinstance(experiment.method, settings.ZeroShot):
+        nearest = ZeroShot(embedded, experiment.method.descriptions).fit(data.train)
+        init_head(model, nearest.labels / nearest.temperature, -nearest.centre / nearest.temperature)
+    else:
+        probe = LinearProbe(embedded, metric=experiment.selection.metric, seed=experiment.seed).fit(data.train)
+        init_head(model, probe.coef_, probe.intercept_)
+
+
+def probe_first(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    data: LabelledData,
+    experiment: ClassifyExperiment,
+    rows: int,
+    *,
+    bf16: bool,
+) -> None:
+    """Fit a linear probe on what the head is given, and let the head start with it (LP-FT: Kumar et al. 2022)."""
+    some = data.train
+    if len(some) > rows:
+        some = some.select(np.sort(np.random.default_rng(experiment.seed).permutation(len(some))[:rows]))
+    embed = features_of(model, tokenizer, bf16=bf16)
+    probe = LinearProbe(embed, metric=experiment.selection.metric, seed=experiment.seed).fit(some)
+    init_head(model, probe.coef_, probe.intercept_)
+    start = score_dev(model, tokenizer, data.dev, experiment.selection.metric, bf16=bf16)
+    say(f"linear probe of {len(some):,} rows: dev {experiment.selection.metric} {start:.4f}; the head starts from it")
+
+
+def features_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, bf16: bool) -> Embed:
+    """Return what turns texts into what the model's head is given."""
+
+    def embed(texts: Sequence[str]) -> NDArray[np.float32]:
+        with autocast(bf16, str(model.device)):
+            return head_features(model, tokenizer, texts)
+
+    return embed
+
+
+def untrained(score: float) -> Outcome:
+    """Return the outcome of a way that trains no weights."""
+    return Outcome(steps=0, best_step=0, best_score=score, evaluations=1, stopped_early=False, seen=Seen())

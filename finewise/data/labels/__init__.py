@@ -1,0 +1,1 @@
+"""Labelled texts: read, understood as classes, split so that every class is in proportion, audited."""

@@ -1,0 +1,275 @@
+"""A whole classification experiment on a tiny model: what it leaves behind, what it refuses, and when."""
+
+import csv
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from benchmarks.classification import load_per_example
+from benchmarks.config import ClassScoringConfig
+from benchmarks.text_baselines import LinearProbe
+from classify.config import ClassifyExperiment, Lora, MethodConfig, ProbeFirst, ZeroShot
+from classify.config import LinearProbe as ProbeMethod
+from classify.decisions.config import DecideConfig
+from classify.losses_config import Asymmetric, CrossEntropy
+from classify.model_config import TuningConfig
+from classify.train import main
+from finewise.config import (
+    CurveConfig,
+    LabelAuditConfig,
+    LabelDataConfig,
+    ModelConfig,
+    OptimConfig,
+    RunConfig,
+    SelectionConfig,
+)
+from finewise.data.labels.load import load_labels
+from finewise.errors import InputError
+
+Make = Callable[..., ClassifyExperiment]
+CLASSES = ("alpha", "beta", "gamma")
+
+
+def rows(vocabulary: list[str], count: int, *, multi: bool = False) -> list[dict[str, Any]]:
+    """Texts in which one word of each label's own eight tells the label."""
+    rng = random.Random(0)
+    found = []
+    for _ in range(count):
+        labels = sorted(rng.sample(CLASSES, rng.choice((0, 1, 2)) if multi else 1))
+        words = [rng.choice(vocabulary[24:]) for _ in range(rng.randrange(2, 9))]
+        for label in labels:
+            place = CLASSES.index(label) * 8
+            words += rng.sample(vocabulary[place : place + 8], 2)
+        rng.shuffle(words)
+        found.append({"text": " ".join(words), "label": labels if multi else labels[0]})
+    return found
+
+
+@pytest.fixture
+def make(tiny_model: Path, tmp_path: Path, vocabulary: list[str]) -> Make:
+    """Makes a small experiment; keyword arguments replace its parts."""
+
+    def experiment(*, multi: bool = False, count: int = 300, **parts: Any) -> ClassifyExperiment:
+        file = tmp_path / "rows.jsonl"
+        if not file.exists():
+            lines = (json.dumps(row) for row in rows(vocabulary, count, multi=multi))
+            file.write_text("\n".join(lines), encoding="utf-8")
+        settings: dict[str, Any] = {
+            "data": LabelDataConfig(train=str(file), dev_size=60, test_size=60),
+            "audit": LabelAuditConfig(label_errors=False, near_duplicates=False),
+            "model": ModelConfig(name=str(tiny_model)),
+            "optim": OptimConfig(epochs=4, batch_size=16, learning_rate=4e-3),
+            "tuning": TuningConfig(head="pooled"),
+            "selection": SelectionConfig(metric="f1_macro", evaluations=2),
+            "scoring": ClassScoringConfig(resamples=200),
+            "run": RunConfig(root=str(tmp_path / "runs"), device="cpu", precision="fp32"),
+            "baselines": ["majority", "linear_probe"],
+        }
+        if "method" in parts and not parts["method"].trains:
+            for key in ("optim", "tuning"):
+                settings.pop(key)
+            settings["selection"] = SelectionConfig(metric="f1_macro")
+        return ClassifyExperiment(**settings | parts)
+
+    return experiment
+
+
+def only_run(tmp_path: Path) -> Path:
+    (manifest,) = (tmp_path / "runs").rglob("run.json")
+    return manifest.parent
+
+
+def record_of(tmp_path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((only_run(tmp_path) / "record.json").read_text())
+    return content
+
+
+def value(record: dict[str, Any], system: str, metric: str = "f1_macro") -> float:
+    return next(row["value"] for row in record["scores"] if (row["system"], row["metric"]) == (system, metric))
+
+
+def test_what_a_run_leaves_behind(make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    best = main(make())
+    run, record = only_run(tmp_path), record_of(tmp_path)
+    assert best == record["selection"]["best"] > 0.8
+    assert value(record, "tuned") > value(record, "majority") + 0.3
+    for row in record["scores"]:
+        assert row["low"] <= row["value"] <= row["high"]
+        assert row["n"] == 60
+    assert {row["b"] for row in record["comparisons"]} == {"majority", "linear_probe"}
+    assert record["data"]["rows"] == {"train": 180, "dev": 60, "test": 60}
+    assert record["selection"]["test_reads"] == 1
+    assert record["cost"]["texts"] == 180 * 4
+    assert [row["label"] for row in record["classes"]] == list(CLASSES)
+    assert [row["level"] for row in record["decisions"]["sets"]["test"]] == [0.8, 0.9, 0.95]
+    for name in (
+        "config.yaml",
+        "report.html",
+        "train.jsonl",
+        "per_example.npz",
+        "model/decisions.json",
+        "model/README.md",
+    ):
+        assert (run / name).stat().st_size > 0
+    results = load_per_example(run / "per_example.npz")
+    assert [result.system for result in results] == ["tuned", "majority", "linear_probe"]
+    assert "tuned beats majority" in capsys.readouterr().out
+    page = (run / "report.html").read_text()
+    for expected in ("Confusions", "Calibration", "By length", "Most confident mistakes", "<svg"):
+        assert expected in page
+
+
+@pytest.mark.parametrize("head", ["transformers", "pooled"])
+def test_the_saved_model_loads_without_finewise_and_says_what_was_scored(make: Make, tmp_path: Path, head: str) -> None:
+    main(make(tuning=TuningConfig(head=head)))
+    folder = only_run(tmp_path) / "model"
+    trust = head == "pooled"
+    code = (
+        "import sys\nfrom transformers import AutoTokenizer, pipeline\n"
+        f"tokenizer = AutoTokenizer.from_pretrained({str(folder)!r}, trust_remote_code={trust})\n"
+        f"classify = pipeline('text-classification', {str(folder)!r}, tokenizer=tokenizer, trust_remote_code={trust})\n"
+        "print(classify('bal bam', truncation=True)[0]['label'])\n"
+        "assert not [name for name in sys.modules if name.split('.')[0] in ('finewise', 'classify', 'benchmarks')]"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.strip() in CLASSES
+    model = AutoModelForSequenceClassification.from_pretrained(str(folder), trust_remote_code=trust).eval()
+    tokenizer = AutoTokenizer.from_pretrained(str(folder))
+    experiment = make()
+    test = load_labels(experiment.data, experiment.audit, experiment.seed).test
+    with torch.no_grad():
+        given = model(**tokenizer(list(test.texts), padding=True, truncation=True, return_tensors="pt")).logits.argmax(
+            1
+        )
+    tuned = load_per_example(only_run(tmp_path) / "per_example.npz")[0]
+    decisions = json.loads((folder / "decisions.json").read_text())
+    if decisions["calibration"]["method"] in ("none", "temperature"):  # they keep the order
+        assert (given.numpy() == tuned.probabilities.argmax(axis=1)).all()
+    card = (folder / "README.md").read_text()
+    for expected in ("pipeline_tag", "| files | tuned |", "decisions.json", "## Limits", "truncation=True"):
+        assert expected in card
+
+
+@pytest.mark.parametrize(
+    "method", [ProbeFirst(), Lora(rank=4), ProbeMethod(), ZeroShot()], ids=lambda method: type(method).__name__
+)
+def test_every_way_ends_in_a_saved_classifier(make: Make, tmp_path: Path, method: MethodConfig) -> None:
+    main(make(method=method))
+    record = record_of(tmp_path)
+    assert (only_run(tmp_path) / "model" / "model.safetensors").exists()
+    assert record["cost"]["texts"] == (180 * 4 if method.trains else 0)
+    if isinstance(method, ProbeMethod):
+        assert value(record, "tuned") == pytest.approx(value(record, "linear_probe"), abs=0.02)
+
+
+def test_a_probe_in_the_head_says_what_the_probe_says(make: Make, tmp_path: Path) -> None:
+    from classify.predictor import Predictor
+
+    experiment = make(method=ProbeMethod())
+    main(experiment)
+    data = load_labels(experiment.data, experiment.audit, experiment.seed)
+    from benchmarks.embedded import Embedded
+
+    probe = LinearProbe(Embedded(experiment.model, "cpu", "fp32"), seed=experiment.seed).fit(data.train)
+    expected = probe.predict_proba(data.test.texts)
+    predictor = Predictor.load(only_run(tmp_path) / "model", device="cpu", precision="fp32", trust_remote_code=True)
+    from classify.logits import logits
+
+    found = logits(predictor.model, predictor.tokenizer, data.test.texts, bf16=False)
+    found = np.exp(found - found.max(axis=1, keepdims=True))
+    np.testing.assert_allclose(found / found.sum(axis=1, keepdims=True), expected, atol=1e-4)
+
+
+def test_several_labels_with_tuned_thresholds(make: Make, tmp_path: Path) -> None:
+    main(make(multi=True, selection=SelectionConfig(metric="average_precision", evaluations=2), loss=Asymmetric()))
+    record = record_of(tmp_path)
+    assert record["data"]["kind"] == "multi"
+    assert value(record, "tuned") > value(record, "majority")
+    assert len(json.loads((only_run(tmp_path) / "model" / "decisions.json").read_text())["thresholds"]) == 3
+    assert any(sentence.startswith("thresholds:") for sentence in record["words"])
+
+
+def test_the_learning_curve_says_what_to_do(make: Make, tmp_path: Path) -> None:
+    main(make(curve=True, learning_curve=CurveConfig(fractions=[0.25, 0.5, 1.0])))
+    record, run = record_of(tmp_path), only_run(tmp_path)
+    curve = record["curve"]
+    assert [point["rows"] for point in curve["points"]] == [45, 90, 180]
+    assert curve["advice"] in record["words"]
+    assert curve["verdict"] in ("stop", "label more", "do not fine-tune", "unclear")
+    assert {baseline["name"] for baseline in curve["baselines"]} == {"majority", "linear_probe"}
+    assert not list((run / "curve").iterdir())  # checkpoints of the parts are gone
+    assert "Is it worth it?" in (run / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"loss": Asymmetric()}, "loss=asymmetric is for multi labels; data.kind is single"),
+        ({"selection": SelectionConfig(metric="exact_match")}, "metric 'exact_match' is for multi labels"),
+        ({"loss": CrossEntropy(weights="given", given={"alhpa": 2.0})}, "did you mean 'alpha'"),
+        ({"tuning": TuningConfig(freeze_layers=9)}, "tuning.freeze_layers must be at most 2"),
+        ({"decide": DecideConfig(levels=[0.999])}, "dev"),
+        ({"scoring": ClassScoringConfig(metrics=["quadratic_kappa"])}, "quadratic_kappa"),
+    ],
+    ids=["loss", "metric", "weights", "layers", "levels", "scoring"],
+)
+def test_settings_that_do_not_fit_the_labels_are_refused_in_one_line(
+    make: Make, parts: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message.replace("(", r"\(")) as caught:
+        main(make(**parts))
+    assert "\n" not in str(caught.value)
+
+
+def test_what_a_way_does_not_read_is_refused(make: Make) -> None:
+    with pytest.raises(ValueError, match="optim has no effect with method=linear_probe"):
+        make(method=ProbeMethod(), optim=OptimConfig(epochs=3))
+    with pytest.raises(ValueError, match="curve=true has no meaning with method=zero_shot"):
+        make(method=ZeroShot(), curve=True)
+
+
+def test_a_single_class_is_refused_before_anything_slow(make: Make, tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    with file.open("w", encoding="utf-8") as lines:
+        lines.writelines(json.dumps({"text": f"bal {number}", "label": "one"}) + "\n" for number in range(50))
+    with pytest.raises(InputError, match="one"):
+        main(make())
+    assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").rglob("run.json"))
+
+
+def test_from_the_command_line(make: Make, tmp_path: Path, vocabulary: list[str], tiny_model: Path) -> None:
+    file = tmp_path / "tickets.csv"
+    with file.open("w", newline="", encoding="utf-8") as sink:
+        writer = csv.writer(sink)
+        writer.writerow(("body", "queue"))
+        writer.writerows((row["text"], row["label"]) for row in rows(vocabulary, 120))
+
+    def call(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [
+            sys.executable,
+            "-m",
+            "classify.train",
+            f"data.train={file}",
+            f"run.root={tmp_path / 'runs'}",
+            *words,
+        ]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+    named = ("data.columns.text=body", "data.columns.label=queue", f"model={tiny_model}", "run.device=cpu")
+    ran = call(*named, "method=zero_shot", "baselines=[majority]")
+    assert ran.returncode == 0, ran.stderr
+    assert "macro-F1" in ran.stdout
+    wrong = call(*named, "loss=focall")
+    assert wrong.returncode == 2
+    assert "focal" in wrong.stderr
+    assert "Traceback" not in wrong.stderr
