@@ -124,8 +124,13 @@ class Decisions:
         floor, more = found._floor(held, gold, config)
         sets = None
         if config.sets != "none":
-            sets = conformal.fit(config.sets, config.levels, config.sets_per_class, held, gold)
-            if sets.pooled:
+            promising = int(gold.any(axis=1).sum()) if multi else len(gold)
+            levels = config.levels or conformal.usual_levels(promising)
+            if levels:
+                sets = conformal.fit(config.sets, levels, config.sets_per_class, held, gold)
+            else:
+                notes.append(f"conformal sets: none, because {promising} dev rows are too few for any level")
+            if sets is not None and sets.pooled:
                 notes.append(
                     f"conformal sets: {len(sets.pooled)} labels have too few dev rows for a promise of their own and share "
                     f"one: {_listed([names[label] for label in sets.pooled])}"

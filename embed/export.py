@@ -10,6 +10,7 @@ from embed.config import LOSSES, EmbedExperiment
 from embed.data import EmbedData
 from embed.negatives import Plan
 from embed.prove import Proof
+from finewise.curves.worth import Worth
 from finewise.device import describe, use_bf16
 from finewise.encoder import Encoder, dimension
 from finewise.fit import Outcome
@@ -35,6 +36,7 @@ def write_record(
     outcome: Outcome,
     plan: Plan | None,
     proof: Proof,
+    worth: Worth | None,
     experiment: EmbedExperiment,
     run: Run,
 ) -> dict[str, Any]:
@@ -55,13 +57,15 @@ def write_record(
             },
             "scores": rows(proof.scores),
             "comparisons": rows(proof.comparisons),
+            "words": [worth.said.text] if worth else [],
+            "curve": worth.summary() if worth else None,
             "cost": outcome.cost(device),
             "selection": {
                 **outcome.choice(experiment.selection.metric, data.dev.revision, run.test_reads),
                 "untuned": before,
             },
         },
-        report=lambda record: _report(record, run),
+        report=lambda record: _report(record, worth, run),
     )
 
 
@@ -112,10 +116,11 @@ may be weaker now; that was not measured in this run unless a benchmark above sa
     )
 
 
-def _report(record: dict[str, Any], run: Run) -> None:
+def _report(record: dict[str, Any], worth: Worth | None, run: Run) -> None:
     sections = [
         verdict_section(record),
         *score_sections(record),
+        *([("Is it worth it?", worth.svg())] if worth else []),
         *training_sections(record, run),
         *closing_sections(record, run),
     ]

@@ -98,7 +98,9 @@ class Untuned:
         self.device = device
         self.searcher: EncoderSearcher | None = None
 
-    def results(self, task: RetrievalSet, metrics: Sequence[str], depth: int, dims: Sequence[int]) -> list[Result]:
+    def results(
+        self, task: RetrievalSet, metrics: Sequence[str], depth: int, dims: Sequence[int | None]
+    ) -> list[Result]:
         """Return its results with each of the dimensions."""
         if self.searcher is None and not known(self.who, task, metrics, depth, dims):
             model = load_encoder(

@@ -45,11 +45,17 @@ def main(experiment: EmbedExperiment) -> float:
             return outcome.best_score
         with run.stage("test"):
             proof = prove(model, data.tests, experiment, run, outcome.best_step, untuned)
+        worth = None
+        if experiment.curve:
+            with run.stage("curve"):
+                from embed.curve import measure_curve
+
+                worth = measure_curve(model, data, experiment, run, untuned)
         with run.stage("save"):
             from embed.export import save_model, write_record
 
             save_model(model, data, outcome, proof, experiment, run)
-        return show(run, write_record(model, data, before, outcome, plan, proof, experiment, run), LOADS_WITH)
+        return show(run, write_record(model, data, before, outcome, plan, proof, worth, experiment, run), LOADS_WITH)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,10 @@ class DecideConfig:
         "how hard a text is",
         ("none", "lac", "aps", "raps"),
     )
-    levels: list[float] = setting(lambda: [0.8, 0.9, 0.95], "how often the sets must hold the true label")
+    levels: list[float] = setting(
+        list,
+        "how often the sets must hold the true label (empty: 0.8, 0.9 and 0.95, as far as dev has the rows for them)",
+    )
     sets_per_class: bool = setting(
         False, "keep the promise for each class by itself; classes with too few dev rows share one"
     )
@@ -62,7 +65,7 @@ class DecideConfig:
                 raise ValueError(f"decide.thresholds={goal} needs decide.{key}=...")
         if self.target_accuracy is not None and self.target_coverage is not None:
             raise ValueError("decide.target_accuracy and decide.target_coverage are both set; keep one")
-        if self.sets != "none" and not self.levels:
-            raise ValueError("decide.levels is empty; give levels such as [0.9], or set decide.sets=none")
+        if self.sets == "none" and self.levels:
+            raise ValueError("decide.levels has no effect with decide.sets=none; remove it")
         if self.sets == "none" and self.sets_per_class:
             raise ValueError("decide.sets_per_class has no effect with decide.sets=none; remove it")

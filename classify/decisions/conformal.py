@@ -79,6 +79,15 @@ def rows_needed(level: float) -> int:
     return math.ceil(level / (1 - level) - 1e-9)
 
 
+def usual_levels(rows: int) -> list[float]:
+    """Return those of the usual levels that so many dev rows can promise.
+
+    >>> usual_levels(12), usual_levels(100)
+    ([0.8, 0.9], [0.8, 0.9, 0.95])
+    """
+    return [level for level in (0.8, 0.9, 0.95) if rows_needed(level) <= rows]
+
+
 def check_rows(levels: list[float], rows: int) -> None:
     """Refuse levels that so few rows cannot promise.
 

@@ -62,7 +62,7 @@ def test_what_is_saved_decides_the_very_same(config, multi, seed):
     assert (one.decide(first) == two.decide(second)).all()
     assert (one.abstains(first) == two.abstains(second)).all()
     if config.sets != "none":
-        assert all((one.sets(first, level) == two.sets(second, level)).all() for level in config.levels)
+        assert all((one.sets(first, level) == two.sets(second, level)).all() for level in (config.levels or one.conformal.levels))
 
 
 def test_probabilities_in_place_of_logits_decide_the_same():
@@ -157,7 +157,7 @@ def test_mistakes_before_training(tmp_path):
     with pytest.raises(InputError, match="unknown label 'bb'; did you mean 'b'"):
         check_config(DecideConfig(thresholds="cost", costs=str(path)), "single", NAMES)
     with pytest.raises(InputError, match="at least 19 dev rows, and dev has 12"):
-        check_config(DecideConfig(), "single", NAMES, rows=12)
+        check_config(DecideConfig(levels=[0.8, 0.95]), "single", NAMES, rows=12)
     with pytest.raises(InputError, match=r"decide.sets=aps is for one right label"):
         check_config(DecideConfig(sets="aps"), "multi", NAMES)
     raw, gold = drawn(50, False)
@@ -174,7 +174,7 @@ def test_mistakes_before_training(tmp_path):
         ({"precision": 1.5, "thresholds": "precision"}, "between 0 and 1; got 1.5"),
         ({"target_accuracy": 0.9, "target_coverage": 0.9}, "both set"),
         ({"levels": [90.0]}, "between 0 and 1"),
-        ({"levels": []}, "levels is empty"),
+        ({"levels": [0.9], "sets": "none"}, "levels has no effect"),
         ({"sets": "none", "sets_per_class": True}, "no effect"),
     ],
 )

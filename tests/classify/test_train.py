@@ -269,6 +269,8 @@ def test_from_the_command_line(make: Make, tmp_path: Path, vocabulary: list[str]
     ran = call(*named, "method=zero_shot", "baselines=[majority]")
     assert ran.returncode == 0, ran.stderr
     assert "macro-F1" in ran.stdout
+    assert "80% promised" in ran.stdout  # 12 dev rows are too few for 95%
+    assert "95% promised" not in ran.stdout
     wrong = call(*named, "loss=focall")
     assert wrong.returncode == 2
     assert "focal" in wrong.stderr

@@ -27,7 +27,7 @@ from embed.config import (
     Triplet,
 )
 from embed.train import main
-from finewise.config import AuditConfig, DataConfig, ModelConfig, OptimConfig, RunConfig, SelectionConfig
+from finewise.config import AuditConfig, CurveConfig, DataConfig, ModelConfig, OptimConfig, RunConfig, SelectionConfig
 from finewise.errors import InputError
 
 Pairs = Callable[..., list[tuple[str, str]]]
@@ -96,6 +96,17 @@ def test_what_a_run_leaves_behind(make: Make, tmp_path: Path, capsys: pytest.Cap
     page = (run / "report.html").read_text()
     assert "<svg" in page
     assert "untuned" in page
+
+
+def test_the_learning_curve_says_what_to_do(make: Make, tmp_path: Path) -> None:
+    main(make(curve=True, learning_curve=CurveConfig(fractions=[0.25, 0.5, 1.0])))
+    record, run = record_of(tmp_path), only_run(tmp_path)
+    assert [point["rows"] for point in record["curve"]["points"]] == [40, 80, 160]
+    assert record["curve"]["points"][-1]["score"] == pytest.approx(record["selection"]["best"], abs=1e-6)
+    assert {baseline["name"] for baseline in record["curve"]["baselines"]} == {"untuned", "bm25"}
+    assert record["curve"]["advice"] in record["words"]
+    assert not list((run / "curve").iterdir())
+    assert "Is it worth it?" in (run / "report.html").read_text()
 
 
 def test_the_saved_model_needs_no_finewise_and_scores_as_recorded(make: Make, tmp_path: Path) -> None:

@@ -85,7 +85,11 @@ class Labelled:
             texts=self.texts.select(rows),
             labels=self.labels[rows],
             groups=None if self.groups is None else self.groups[rows],
-            columns={name: column.select(rows) for name, column in self.columns.items() if isinstance(column, Rows)},
+            columns={name: _taken(column, rows) for name, column in self.columns.items()},
             keys=self.keys[rows],
             revision=combine(self.revision, hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()),
         )
+
+
+def _taken(column: Sequence[Any], rows: NDArray[np.int64]) -> Sequence[Any]:
+    return column.select(rows) if isinstance(column, Rows) else [column[int(row)] for row in rows]
