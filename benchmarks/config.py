@@ -43,7 +43,7 @@ class ScoringConfig:
 
 
 DEFAULT_METRICS = {
-    "single": ["f1_macro", "accuracy", "f1_weighted", "mcc", "roc_auc", "log_loss", "ece"],
+    "single": ["f1_macro", "accuracy", "f1_weighted", "mcc", "log_loss", "ece"],
     "multi": ["f1_macro", "f1_micro", "f1_weighted", "exact_match", "average_precision", "log_loss", "ece"],
     "ordinal": ["f1_macro", "accuracy", "quadratic_kappa", "mean_absolute_error", "log_loss", "ece"],
     "hierarchical": ["f1_macro", "f1_hierarchical", "accuracy", "mcc", "log_loss", "ece"],

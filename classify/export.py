@@ -9,10 +9,12 @@ from benchmarks.table import label
 from classify.config import METHODS, ClassifyExperiment
 from classify.decide import Decisions
 from classify.losses_config import LOSSES, loss_for
+from classify.onnx import export_onnx
 from classify.pooled import PooledForSequenceClassification
 from classify.prove import Proof, words
 from classify.reading import FIELD, Reader
 from classify.ways import Trained
+from finewise.console import say
 from finewise.curves.worth import Worth
 from finewise.data.labels.load import LabelledData
 from finewise.device import describe
@@ -30,6 +32,10 @@ def save_model(
         trained.model.save_pretrained(part)
         trained.tokenizer.save_pretrained(part)
         decisions.save(part)
+        if experiment.onnx:
+            own_code = isinstance(trained.model, PooledForSequenceClassification)
+            far = export_onnx(part, part / "model.onnx", list(data.dev.texts[:32]), trust_remote_code=own_code)
+            say(f"model.onnx: its logits differ from the model's by {far:.1g} at most")
         (part / "README.md").write_text(model_card(trained, proof, data, experiment), encoding="utf-8")
 
 

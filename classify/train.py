@@ -20,12 +20,14 @@ def main(experiment: ClassifyExperiment) -> float:
     imported where it is needed: a mistake in the settings or the data is answered before torch is there.
     """
     from benchmarks.result import show
-    from finewise.inputs import check_inputs, own_references, pin_inputs
+    from finewise.inputs import check_inputs, check_packages, own_references, pin_inputs
     from finewise.processes import leave
     from finewise.run import Run
 
     references = own_references(experiment)
     check_inputs(experiment, references, labelled=True)
+    if experiment.onnx:
+        check_packages("onnx=true", "onnx", "onnxruntime")
     with Run.open("classify", experiment, resume=experiment.resume) as run:
         pin_inputs(run, experiment, references)
         if run.finished is not None:

@@ -1,9 +1,11 @@
 """What an experiment reads: that it is there, and that it stays what it was. Imports nothing heavy."""
 
+import importlib.util
 from collections.abc import Mapping
 
 from finewise.config import ExperimentConfig
 from finewise.data.sources import exists, revision
+from finewise.errors import InputError
 from finewise.references import check_hub, content_of, model_reference
 from finewise.run import Run, check_trackers
 
@@ -25,6 +27,17 @@ def check_inputs(experiment: ExperimentConfig, references: Mapping[str, str], *,
         exists(name, labelled=labelled)
     if isinstance(reference, str):
         check_hub(reference, experiment.model.revision)
+
+
+def check_packages(key: str, *names: str) -> None:
+    """Refuse a setting whose packages are not installed, before anything slow.
+
+    Raises:
+        InputError: Names them.
+    """
+    missing = [name for name in names if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(f"{key} needs the packages {' and '.join(missing)}: pip install {' '.join(missing)}")
 
 
 def pin_inputs(run: Run, experiment: ExperimentConfig, references: Mapping[str, str]) -> None:

@@ -172,6 +172,12 @@ def test_every_way_ends_in_a_saved_classifier(make: Make, tmp_path: Path, method
         assert value(record, "tuned") == pytest.approx(value(record, "linear_probe"), abs=0.02)
 
 
+def test_onnx_is_saved_beside_the_model_when_asked(make: Make, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    main(make(method=ProbeMethod(), onnx=True))
+    assert (only_run(tmp_path) / "model" / "model.onnx").stat().st_size > 1000
+
+
 def test_a_probe_in_the_head_says_what_the_probe_says(make: Make, tmp_path: Path) -> None:
     from classify.predictor import Predictor
 
