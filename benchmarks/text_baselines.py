@@ -74,7 +74,12 @@ def baselines(
 
 
 def measured(
-    train: Labelled, sets: Sequence[Labelled], embedded: Embedded | None, metric: str = "f1_macro", seed: int = 42
+    train: Labelled,
+    sets: Sequence[Labelled],
+    embedded: Embedded | None,
+    metric: str = "f1_macro",
+    seed: int = 42,
+    names: Sequence[str] | None = None,
 ) -> dict[str, Baseline]:
     """Fit every baseline on train and classify the sets, or read from the cache what was computed before.
 
@@ -84,6 +89,7 @@ def measured(
         embedded: The untuned encoder; None leaves out what needs it.
         metric: What settings are chosen by: a name in benchmarks.metrics.classes.METRICS.
         seed: Of folds and draws.
+        names: Those that are wanted; None: all.
 
     Returns:
         By name, in the order of tables: majority, tfidf_lr, knn, linear_probe.
@@ -100,6 +106,7 @@ def measured(
             NearestNeighbours(embedded, metric=metric, seed=seed),
             LinearProbe(embedded, metric=metric, seed=seed),
         ]
+    systems = [system for system in systems if names is None or system.name in names]
     data = combine(_digest(train), *(digest_texts(each.texts) for each in sets))
     found = {}
     for system in systems:

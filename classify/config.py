@@ -6,6 +6,8 @@ from typing import ClassVar
 from benchmarks.config import ClassScoringConfig
 from benchmarks.metrics.classes import METRICS, check_metric
 from classify.decisions.config import DecideConfig
+from classify.distil_config import FewerLayersConfig, StaticConfig
+from classify.few_shot_config import FewShotConfig
 from classify.losses_config import Auto, LossConfig, loss_for
 from classify.model_config import LoraConfig, TuningConfig
 from classify.reading_config import ReadingConfig
@@ -26,6 +28,9 @@ class MethodConfig:
 
     trains: ClassVar[bool] = True
     """Whether the encoder's weights move; otherwise loss, optim, tuning and selection have no effect."""
+
+    unread: ClassVar[tuple[str, ...]] = ()
+    """Settings that this way does not read: they are refused."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -70,12 +75,52 @@ class ZeroShot(MethodConfig):
     )
 
 
+@dataclass(slots=True, kw_only=True)
+class FewShot(FewShotConfig, MethodConfig):
+    """Few rows per class: the encoder learns which texts belong together, logistic regression the classes (SetFit's plan)."""
+
+    unread: ClassVar[tuple[str, ...]] = ("loss", "tuning.head", "tuning.head_learning_rate")
+
+    def __post_init__(self) -> None:
+        FewShotConfig.__post_init__(self)
+
+
+@dataclass(slots=True, kw_only=True)
+class Distil(FewerLayersConfig, MethodConfig):
+    """A trained classifier teaches a copy of itself with fewer layers."""
+
+    unread: ClassVar[tuple[str, ...]] = ("tuning.head", "reading")
+
+    def __post_init__(self) -> None:
+        FewerLayersConfig.__post_init__(self)
+
+
+@dataclass(slots=True, kw_only=True)
+class DistilStatic(StaticConfig, MethodConfig):
+    """A trained classifier teaches a table of token vectors, which needs no GPU."""
+
+    unread: ClassVar[tuple[str, ...]] = (
+        "optim.activation_checkpointing",
+        "reading",
+        "recompute",
+        "tuning.freeze_layers",
+        "tuning.head",
+        "tuning.layer_decay",
+    )
+
+    def __post_init__(self) -> None:
+        StaticConfig.__post_init__(self)
+
+
 METHODS: dict[str, type[MethodConfig]] = {
     "full": Full,
     "lp_ft": ProbeFirst,
     "lora": Lora,
     "linear_probe": LinearProbe,
     "zero_shot": ZeroShot,
+    "few_shot": FewShot,
+    "distil": Distil,
+    "distil_static": DistilStatic,
 }
 """The group `method`: what can stand in `method=...`."""
 
@@ -90,13 +135,16 @@ class ClassifyExperiment(ExperimentConfig):
     audit: LabelAuditConfig = setting(LabelAuditConfig, "checks of the data before training")
     optim: OptimConfig = setting(lambda: OptimConfig(batch_size=32), "how the weights are moved")
     selection: SelectionConfig = setting(lambda: SelectionConfig(metric="f1_macro"), "how dev chooses the checkpoint")
-    method: MethodConfig = setting(Full, "the way to a classifier: method=full, lp_ft, lora, linear_probe or zero_shot")
+    method: MethodConfig = setting(
+        Full, "the way to a classifier: method=full, lp_ft, lora, linear_probe, few_shot, ..."
+    )
     loss: LossConfig = setting(Auto, "the loss: loss=auto, cross_entropy, focal, logit_adjusted, bce, asymmetric, ...")
     reading: ReadingConfig = setting(ReadingConfig, "what is read of a text that is longer than the model's limit")
     tuning: TuningConfig = setting(TuningConfig, "the head, and which part of the model learns how fast")
     decide: DecideConfig = setting(DecideConfig, "how probabilities become decisions")
     scoring: ClassScoringConfig = setting(ClassScoringConfig, "how results are computed")
     baselines: list[str] = setting(lambda: list(BASELINES), "what is scored beside the model")
+    onnx: bool = setting(False, "also save the model as model.onnx, which is kept only if it says what the model says")
 
     def __post_init__(self) -> None:
         ExperimentConfig.__post_init__(self)
@@ -116,6 +164,25 @@ class ClassifyExperiment(ExperimentConfig):
             raise ValueError("curve=true has no meaning with method=zero_shot, which learns from no row; remove it")
         if not self.method.trains:
             self._refuse_training()
+        self._refuse_unread()
+
+    def _refuse_unread(self) -> None:
+        """Refuse settings that the method does not read."""
+        usual = {
+            "loss": Auto(),
+            "optim": OptimConfig(batch_size=32),
+            "reading": ReadingConfig(),
+            "recompute": "auto",
+            "tuning": TuningConfig(),
+        }
+        for key in self.method.unread:
+            group, _, name = key.partition(".")
+            given, fresh = getattr(self, group), usual[group]
+            if name:
+                given, fresh = getattr(given, name), getattr(fresh, name)
+            if given != fresh:
+                method = next(name for name, kind in METHODS.items() if type(self.method) is kind)
+                raise ValueError(f"{key} has no effect with method={method}; remove it")
 
     def _refuse_training(self) -> None:
         """Refuse settings of a training where there is none."""

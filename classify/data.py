@@ -1,9 +1,10 @@
 """The labelled rows of an experiment, and whether its settings fit their kind."""
 
 from benchmarks.metrics.classes import check_metric
-from classify.config import ClassifyExperiment
+from classify.config import ClassifyExperiment, FewShot
 from classify.decide import check_config
 from classify.losses_config import loss_for
+from classify.shots import with_shots
 from finewise.console import err
 from finewise.data.labels.load import LabelledData, load_labels
 from finewise.data.tokens import token_limit
@@ -18,6 +19,8 @@ def load(experiment: ClassifyExperiment, run: Run) -> LabelledData:
         InputError: The data is wrong or leaks, or a loss, metric or decision is for another kind of labels.
     """
     data = load_labels(experiment.data, experiment.audit, experiment.seed, limit=token_limit(experiment.model))
+    if isinstance(experiment.method, FewShot):  # here, so that the baselines learn from the same rows
+        data = with_shots(data, experiment.method.shots, experiment.seed)
     if run.is_first:
         err.print(data.report.brief(), soft_wrap=True)
     kind = data.space.kind

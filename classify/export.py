@@ -3,6 +3,8 @@
 from html import escape
 from typing import Any
 
+from transformers import PreTrainedModel
+
 from benchmarks.classification import PER_EXAMPLE_FILE, confusion_svg, mistakes, per_class, save_per_example
 from benchmarks.paper import card, closing_sections, data_facts, score_sections, training_sections, verdict_section
 from benchmarks.table import label
@@ -13,6 +15,7 @@ from classify.onnx import export_onnx
 from classify.pooled import PooledForSequenceClassification
 from classify.prove import Proof, words
 from classify.reading import FIELD, Reader
+from classify.static import StaticForSequenceClassification
 from classify.ways import Trained
 from finewise.console import say
 from finewise.curves.worth import Worth
@@ -33,8 +36,8 @@ def save_model(
         trained.tokenizer.save_pretrained(part)
         decisions.save(part)
         if experiment.onnx:
-            own_code = isinstance(trained.model, PooledForSequenceClassification)
-            far = export_onnx(part, part / "model.onnx", list(data.dev.texts[:32]), trust_remote_code=own_code)
+            own_code = code_file(trained.model)
+            far = export_onnx(part, part / "model.onnx", list(data.dev.texts[:32]), trust_remote_code=bool(own_code))
             say(f"model.onnx: its logits differ from the model's by {far:.1g} at most")
         (part / "README.md").write_text(model_card(trained, proof, data, experiment), encoding="utf-8")
 
@@ -89,7 +92,7 @@ def model_card(trained: Trained, proof: Proof, data: LabelledData, experiment: C
         "tags": ["text-classification", "finewise"],
         **({"base_model": hub_id} if isinstance(hub_id := model_reference(base), str) else {}),
     }
-    own_code = isinstance(trained.model, PooledForSequenceClassification)
+    own_code = code_file(trained.model)
     trust = ", trust_remote_code=True" if own_code else ""
     multi = data.space.kind == "multi"
     every = ", top_k=None" if multi else ""
@@ -100,7 +103,7 @@ classify = pipeline("text-classification", "path/to/this/folder"{trust}{every})
 classify(["..."], truncation=True)
 ```
 
-{"The folder brings the code of its head, a few lines in classify's pooled.py. " if own_code else ""}These are the model's own
+{f"The folder brings its own short code, {own_code}. " if own_code else ""}These are the model's own
 probabilities. Calibrated ones, tuned thresholds, abstention and conformal sets are in decisions.json, which finewise applies:
 
 ```python
@@ -178,6 +181,13 @@ def _report(
         *closing_sections(record, run),
     ]
     (run.dir / REPORT).write_text(page(f"{run.name} on {record['data']['name']}", sections), encoding="utf-8")
+
+
+def code_file(model: PreTrainedModel) -> str | None:
+    """Return the name of the code that a saved folder brings; None for classes that transformers has itself."""
+    if isinstance(model, PooledForSequenceClassification):
+        return "pooled.py"
+    return "static.py" if isinstance(model, StaticForSequenceClassification) else None
 
 
 def _name(group: dict[str, Any], config: object) -> str:

@@ -64,7 +64,7 @@ def _cached(
         prompt=getattr(model.config, "prompt", ""),
         title="tokenise",
     )
-    some = np.arange(min(4, len(train)))
+    some = list(range(min(4, len(train))))
     probe = encode(model, tokenizer, [train.texts[row] for row in some])
     if reader is not None:
         names = tokenizer.model_input_names

@@ -120,8 +120,8 @@ def head_features(
 ) -> NDArray[np.float32]:
     """Return (N, D): what the head's last linear layer is given for each text, without dropout.
 
-    Under the caller's autocast. The logits are these times the layer's weight, plus its bias. Of a text that is read in windows,
-    it is their mean.
+    Under the caller's autocast. The logits are these times the layer's weight, plus its bias. Of a text that is read in
+    windows, it is the mean of theirs.
 
     Args:
         model: The classifier.

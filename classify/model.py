@@ -24,6 +24,7 @@ from classify.heads import Float32Linear, body, head_linear, head_name, new_head
 from classify.pooled import PooledConfig, PooledForSequenceClassification
 from classify.reading import Reader, read_windows, set_reading
 from classify.reading_config import ReadingConfig
+from classify.static import StaticConfig, StaticForSequenceClassification
 from finewise.config import ModelConfig
 from finewise.data.labels.space import LabelSpace
 from finewise.device import pick_device, quiet
@@ -31,13 +32,15 @@ from finewise.errors import InputError
 from finewise.execution import attach
 from finewise.references import model_reference
 
-AutoConfig.register(PooledConfig.model_type, PooledConfig)
-AutoModelForSequenceClassification.register(PooledConfig, PooledForSequenceClassification)
-# The saved folder brings the file of these classes, and names them in its configuration.
-PooledConfig.register_for_auto_class()  # type: ignore[no-untyped-call]
-PooledForSequenceClassification.register_for_auto_class(  # type: ignore[no-untyped-call]
-    "AutoModelForSequenceClassification"
-)
+for config, model in (
+    (PooledConfig, PooledForSequenceClassification),
+    (StaticConfig, StaticForSequenceClassification),
+):
+    AutoConfig.register(config.model_type, config)
+    AutoModelForSequenceClassification.register(config, model)
+    # The saved folder brings the file of these classes, and names them in its configuration.
+    config.register_for_auto_class()  # type: ignore[no-untyped-call]
+    model.register_for_auto_class("AutoModelForSequenceClassification")  # type: ignore[no-untyped-call]
 
 POOLINGS = {"mean": "mean", "cls": "cls", "lasttoken": "last"}
 """Poolings of sentence-transformers, and what `classify.pooled` calls them."""
@@ -57,8 +60,8 @@ def load_classifier(
     """Load an encoder with a head for these labels, with fp32 weights.
 
     A head that the checkpoint has is kept if it is for the same labels in the same order; else its last layer is drawn anew.
-    The configuration gets the labels' names, the kind of problem, and what `heads.encode` goes by: the prompt that it puts before
-    texts, and how long ones are read.
+    The configuration gets the labels' names, the kind of problem, and what `heads.encode` goes by: the prompt that it puts
+    before texts, and how long ones are read.
 
     Args:
         config: Where the encoder or classifier is, its limit and its prompt (`query_prompt`).
@@ -85,7 +88,7 @@ def load_classifier(
     source = {"revision": config.revision, "trust_remote_code": config.trust_remote_code}
     target = pick_device(device)
     try:
-        parts = _Parts.read(reference, config.revision)
+        parts = Parts.read(reference, config.revision)
         found = AutoConfig.from_pretrained(reference, subfolder=parts.subfolder, **source)
         own = _keeps_head(found, space)
         multi = space.kind == "multi"
@@ -96,7 +99,7 @@ def load_classifier(
             # Without it transformers guesses by the labels' type, and takes one label for a regression.
             "problem_type": "multi_label_classification" if multi else "single_label_classification",
         }
-        with _silent(), torch.random.fork_rng(devices=[]):
+        with silent(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             if head == "pooled" and not isinstance(found, PooledConfig):
                 model = _pooled(config.name, reference, parts, source, labels)
@@ -112,7 +115,7 @@ def load_classifier(
                     output_loading_info=True,
                     **source,
                 )
-                _check_weights(config.name, model, info)
+                check_weights(config.name, model, info)
             if not own:
                 new_head(head_linear(model), getattr(found, "initializer_range", None) or 0.02)
         tokenizer = AutoTokenizer.from_pretrained(reference, subfolder=parts.tokenizer, **source)
@@ -121,9 +124,9 @@ def load_classifier(
     except Exception as error:  # whatever the libraries and a model's own code raise
         hint = "; set tuning.head=pooled" if "Unrecognized configuration class" in str(error) else ""
         raise InputError(
-            f"model.name={config.name}: cannot load it as a classifier: {_first_line(error)}{hint}"
+            f"model.name={config.name}: cannot load it as a classifier: {first_line(error)}{hint}"
         ) from error
-    _set_limit(config, parts, model, tokenizer)
+    set_limit(config, parts, model, tokenizer)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     if getattr(model.config, "pad_token_id", None) is None:  # heads of decoders find the last token by it
@@ -140,7 +143,7 @@ def load_classifier(
     return model, tokenizer
 
 
-class _Parts:
+class Parts:
     """What a sentence-transformers folder says of its parts; a plain transformers one says nothing.
 
     Attributes:
@@ -161,7 +164,8 @@ class _Parts:
         self.limit: int | None = None
 
     @classmethod
-    def read(cls, reference: str, revision: str | None) -> "_Parts":
+    def read(cls, reference: str, revision: str | None) -> "Parts":
+        """Read what the folder or the hub says."""
         parts = cls()
         modules = _read(reference, "modules.json", revision)
         for entry in modules or []:
@@ -194,7 +198,7 @@ def _read(reference: str, file: str, revision: str | None) -> Any:
 
 
 def _pooled(
-    name: str, reference: str, parts: _Parts, source: dict[str, Any], labels: dict[str, Any]
+    name: str, reference: str, parts: Parts, source: dict[str, Any], labels: dict[str, Any]
 ) -> PooledForSequenceClassification:
     if parts.others or not isinstance(parts.pooling, str) or parts.pooling not in POOLINGS:
         what = ", ".join(parts.others) or f"pooling {parts.pooling}"
@@ -236,7 +240,7 @@ def _keeps_head(found: PretrainedConfig, space: LabelSpace) -> bool:
     return is_classifier and tuple(known[index] for index in sorted(known)) == space.names
 
 
-def _check_weights(name: str, model: PreTrainedModel, info: dict[str, Any]) -> None:
+def check_weights(name: str, model: PreTrainedModel, info: dict[str, Any]) -> None:
     """Refuse a checkpoint that lacks weights of the body: the library would draw them at random and go on."""
     last = head_name(model) + "."
     sizes = [key for key, *_ in info["mismatched_keys"] if not key.startswith(last)]
@@ -254,7 +258,7 @@ def _refuse(name: str, missing: list[str], model: PreTrainedModel) -> None:
         )
 
 
-def _set_limit(config: ModelConfig, parts: _Parts, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+def set_limit(config: ModelConfig, parts: Parts, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Let the tokenizer cut texts at `max_seq_length`, or at what the model says itself."""
     base = body(model)
     text = base.config.get_text_config()
@@ -272,7 +276,7 @@ def _set_limit(config: ModelConfig, parts: _Parts, model: PreTrainedModel, token
 
 
 @contextmanager
-def _silent() -> Iterator[None]:
+def silent() -> Iterator[None]:
     """Keep the library's report of new and missing weights off the screen: what matters in it is checked here."""
     before = logging.get_verbosity()
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
@@ -282,6 +286,7 @@ def _silent() -> Iterator[None]:
         logging.set_verbosity(before)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__

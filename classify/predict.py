@@ -18,12 +18,12 @@ def main(config: PredictConfig) -> float | None:
     from classify.table import Texts, check_output, written
     from finewise.references import check_model_folder
 
-    folder = check_model_folder(Path(config.model).expanduser(), config.model)
+    folder = check_model_folder(Path(config.model.folder).expanduser(), config.model.folder)
     space = read_space(folder)
     decisions = read_decisions(folder, space)
     if config.level is not None:
         decisions.check_level(config.level)
-    texts = Texts(config.data, config.text)
+    texts = Texts(config.data.file, config.text)
     path = check_output(config.output, texts.path)
     kinds = {
         "predicted": pa.list_(pa.string()) if decisions.multi else pa.string(),
@@ -38,7 +38,7 @@ def main(config: PredictConfig) -> float | None:
         if score is not None:
             score.read(chunk)
     if taken := [name for name in new if name in texts.columns()]:
-        raise InputError(f"{config.data} has a column '{taken[0]}' already; set prefix=model_ or another")
+        raise InputError(f"{config.data.file} has a column '{taken[0]}' already; set prefix=model_ or another")
 
     from classify.predictor import Predictor
 

@@ -6,11 +6,25 @@ from finewise.config import MISSING, RunConfig, at_least, setting
 
 
 @dataclass(slots=True, kw_only=True)
+class FolderConfig:
+    """A trained classifier; `model=FOLDER` is short for it."""
+
+    folder: str = setting(MISSING, "folder that a classifier was saved into (runs/classify/.../model)")
+
+
+@dataclass(slots=True, kw_only=True)
+class FileConfig:
+    """Texts; `data=FILE` is short for it."""
+
+    file: str = setting(MISSING, "the texts: a file (jsonl, csv, tsv, parquet)")
+
+
+@dataclass(slots=True, kw_only=True)
 class PredictConfig:
     """Label the texts of a file with a trained classifier."""
 
-    model: str = setting(MISSING, "folder that a classifier was saved into (runs/classify/.../model)")
-    data: str = setting(MISSING, "the texts: a file (jsonl, csv, tsv, parquet)")
+    model: FolderConfig = setting(FolderConfig, "the classifier: model=FOLDER")
+    data: FileConfig = setting(FileConfig, "the texts: data=FILE")
     output: str = setting(MISSING, "where the rows go with their labels: a .jsonl, .csv, .tsv or .parquet file")
     text: str = setting("text", "column with the text")
     prefix: str = setting("", "put before the names of the new columns: predicted, probability, abstained, set")

@@ -49,8 +49,7 @@ def fit_baselines(data: LabelledData, embedded: Embedded, experiment: ClassifyEx
     """Fit what stands beside the tuned classifier, on train; their probabilities are of dev and test."""
     wanted = experiment.baselines
     needs = embedded if {"knn", "linear_probe"} & set(wanted) else None
-    found = measured(data.train, [data.dev, data.test], needs, experiment.selection.metric, experiment.seed)
-    return {name: found[name] for name in wanted}
+    return measured(data.train, [data.dev, data.test], needs, experiment.selection.metric, experiment.seed, wanted)
 
 
 def decide(trained: Trained, data: LabelledData, experiment: ClassifyExperiment) -> tuple[Decisions, NDArray[Any]]:

@@ -1,7 +1,7 @@
 """How a document that is longer than the model's limit is read: its head, head and tail, or windows whose logits are pooled.
 
-The configuration of a model keeps it under `reading`, as a plain dictionary, so that a saved model reads as it was trained. With
-windows, the model's batch has a row per window and says under DOCUMENTS whose they are; `read_windows` lets the model give one row
+The configuration of a model keeps it under `reading`, as a plain dictionary, so that a saved model reads as it was trained.
+With windows, a batch has a row per window and says under DOCUMENTS whose they are; `read_windows` lets the model give one row
 of logits per document, in training as in prediction: the loss sees documents, and a long one counts as much as a short one.
 """
 
@@ -11,7 +11,7 @@ from types import MethodType
 from typing import Any, Self
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -24,6 +24,8 @@ FIELD = "reading"
 
 DOCUMENTS = "documents"
 """Under which name a batch of windows says of which document (B) each row is: (W,) int64, rising, without a gap."""
+
+Ids = Sequence[int] | NDArray[np.int32]
 
 FEWEST = 4
 """Tokens of the text itself that must fit beside special tokens and prompt."""
@@ -86,7 +88,7 @@ class Reader:
         starts = np.linspace(0, count - self.room, windows).round().astype(int).tolist() if windows > 1 else [0]
         return [(start, start + self.room) for start in starts]
 
-    def windows(self, ids: Sequence[int]) -> list[list[int]]:
+    def windows(self, ids: Ids) -> list[list[int]]:
         """Return the windows of a text, each with the special tokens and the prompt, from its ids uncut."""
         whole: list[int] = np.asarray(ids).tolist()
         end = len(whole) - self.after
@@ -97,7 +99,7 @@ class Reader:
             parts = [[one for part in parts for one in part]]
         return [first + part + last for part in parts]
 
-    def rows(self, texts: Iterable[Sequence[int]], names: Sequence[str]) -> dict[str, list[Any]]:
+    def rows(self, texts: Iterable[Ids], names: Sequence[str]) -> dict[str, list[Any]]:
         """Return what the model takes, without padding: a row per window.
 
         Args:
@@ -132,8 +134,10 @@ def reading_of(config: PretrainedConfig) -> ReadingConfig:
 
 
 def read_windows(model: PreTrainedModel) -> None:
-    """Let a model pool the logits of windows into those of documents, where a batch has DOCUMENTS. What it saves stays the same."""
+    """Let a model pool the logits of windows into those of documents, where a batch has DOCUMENTS; it saves what it saved."""
     model.forward = MethodType(_forward, model)
+    # The Trainer takes a signature with any keywords for one that takes its own.
+    model.accepts_loss_kwargs = False  # type: ignore[assignment]  # a module's attributes are not declared
 
 
 def _forward(self: PreTrainedModel, *args: Any, documents: Tensor | None = None, **kwargs: Any) -> Any:

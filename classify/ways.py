@@ -13,6 +13,9 @@ from benchmarks.text.neighbours import Embed
 from benchmarks.text_baselines import LinearProbe, ZeroShot
 from classify import config as settings
 from classify.config import ClassifyExperiment
+from classify.distil import load_teacher, student_of, teach
+from classify.distil_static import groups, static_student
+from classify.few_shot import train_few_shot
 from classify.heads import head_features, init_head
 from classify.logits import logits
 from classify.lora import add_lora, merge_lora
@@ -21,7 +24,7 @@ from classify.pooled import PooledForSequenceClassification
 from classify.trainer import score_dev, train
 from finewise.console import progress, say
 from finewise.data.labels.load import LabelledData
-from finewise.device import autocast, use_bf16
+from finewise.device import autocast, pick_device, use_bf16
 from finewise.fit import Outcome, Seen, last_checkpoint
 from finewise.run import Run
 
@@ -62,7 +65,9 @@ def learn(data: LabelledData, embedded: Embedded, experiment: ClassifyExperiment
     """
     set_seed(experiment.seed)
     method = experiment.method
-    head = experiment.tuning.head if method.trains else "pooled"
+    if isinstance(method, settings.Distil | settings.DistilStatic):
+        return distil(method, data, experiment, run)
+    head = experiment.tuning.head if method.trains and not isinstance(method, settings.FewShot) else "pooled"
     model, tokenizer = load_classifier(
         experiment.model,
         data.space,
@@ -80,12 +85,34 @@ def learn(data: LabelledData, embedded: Embedded, experiment: ClassifyExperiment
         set_frozen(model, data, embed, experiment)
         outcome = untrained(score_dev(model, tokenizer, data.dev, experiment.selection.metric, bf16=bf16))
         return Trained(model=model, tokenizer=tokenizer, outcome=outcome, bf16=bf16)
+    if isinstance(method, settings.FewShot):
+        assert isinstance(model, PooledForSequenceClassification)
+        outcome = train_few_shot(model, tokenizer, data, experiment, run, method, bf16=bf16)
+        return Trained(model=model, tokenizer=tokenizer, outcome=outcome, bf16=bf16)
     if isinstance(method, settings.ProbeFirst) and last_checkpoint(run.dir / "checkpoints") is None:
         probe_first(model, tokenizer, data, experiment, method.probe_rows, bf16=bf16)
     tuned: PreTrainedModel | PeftModel = add_lora(model, method) if isinstance(method, settings.Lora) else model
     outcome = train(tuned, tokenizer, data, experiment, run)
     final = merge_lora(tuned) if isinstance(tuned, PeftModel) else tuned
     return Trained(model=final, tokenizer=tokenizer, outcome=outcome, bf16=bf16)
+
+
+def distil(
+    method: settings.Distil | settings.DistilStatic, data: LabelledData, experiment: ClassifyExperiment, run: Run
+) -> Trained:
+    """Let a trained classifier teach a smaller one."""
+    bf16 = use_bf16(experiment.run.precision, pick_device(experiment.run.device))
+    teacher = load_teacher(method, data.space, experiment, bf16=bf16)
+    student: PreTrainedModel
+    if isinstance(method, settings.Distil):
+        student = student_of(teacher, method, experiment)
+        outcome = teach(student, teacher, data, experiment, run, method)
+    else:
+        student = table = static_student(teacher, data, method, experiment)
+        outcome = teach(
+            student, teacher, data, experiment, run, method, groups=lambda decayed: groups(table, experiment)
+        )
+    return Trained(model=student, tokenizer=teacher.tokenizer, outcome=outcome, bf16=bf16)
 
 
 def set_frozen(model: PreTrainedModel, data: LabelledData, embedded: Embed, experiment: ClassifyExperiment) -> None:

@@ -24,6 +24,7 @@ UNQUOTABLE = re.compile(r"[,()\[\]{}'\"$\\]")
 """Characters by which a value may be meant as more than plain text."""
 
 REFERENCES = {"model": "model.name", "data": "data.train", "benchmark": "benchmark.path"}
+PLAIN = {"model": "model.folder", "data": "data.file"}
 """Groups whose choices people also name by a path, a hub id or package:..., and the setting that is then meant."""
 
 SIGNS = {OverrideType.CHANGE: "", OverrideType.ADD: "+", OverrideType.FORCE_ADD: "++", OverrideType.DEL: "~"}
@@ -158,8 +159,14 @@ def read_overrides(texts: Iterable[str], schema: Schema, parser: OverridesParser
 
 
 def _reference(text: str, schema: Schema) -> str:
-    """Let `model=REFERENCE` stand for `model.name=REFERENCE`, where a path or a hub id cannot be meant as a choice."""
+    """Let `model=REFERENCE` stand for `model.name=REFERENCE`, where a path or a hub id cannot be meant as a choice.
+
+    Settings that take a folder or a file and nothing else have no files to choose: there `model=X` is always `model.folder=X`.
+    """
     key, _, value = text.partition("=")
+    plain = PLAIN.get(key.lstrip("+"))
+    if plain is not None and schema.find(plain, {}) is not None:
+        return f"{plain}={value}"
     setting = REFERENCES.get(key.lstrip("+"))
     if setting is None or not re.search(r"[/:]", value) or schema.find(setting, {}) is None:
         return text

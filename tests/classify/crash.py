@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import classify.export
+import classify.fitting
 import classify.prove
-import classify.trainer
 import finewise.fit
 from classify.config import ClassifyExperiment, Lora
 from classify.train import main
@@ -27,9 +27,9 @@ from killing import Points, before_call, kill_and_resume
 
 POINTS: Points = {
     "none": lambda: None,
-    "between checkpoints": lambda: before_call(15, classify.trainer.ClassifyTrainer, "compute_loss"),
+    "between checkpoints": lambda: before_call(15, classify.fitting.ClassifyTrainer, "compute_loss"),
     "before the checkpoint is marked whole": lambda: before_call(2, finewise.fit.Checkpoints, "on_save"),
-    "while the curve is measured": lambda: before_call(30, classify.trainer.ClassifyTrainer, "compute_loss"),
+    "while the curve is measured": lambda: before_call(30, classify.fitting.ClassifyTrainer, "compute_loss"),
     "before the record is written": lambda: before_call(1, classify.export, "save_per_example"),
 }
 

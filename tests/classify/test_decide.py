@@ -62,7 +62,10 @@ def test_what_is_saved_decides_the_very_same(config, multi, seed):
     assert (one.decide(first) == two.decide(second)).all()
     assert (one.abstains(first) == two.abstains(second)).all()
     if config.sets != "none":
-        assert all((one.sets(first, level) == two.sets(second, level)).all() for level in (config.levels or one.conformal.levels))
+        assert all(
+            (one.sets(first, level) == two.sets(second, level)).all()
+            for level in (config.levels or one.conformal.levels)
+        )
 
 
 def test_probabilities_in_place_of_logits_decide_the_same():

@@ -12,7 +12,7 @@ from transformers import BertConfig, BertForSequenceClassification, BertTokenize
 from classify import predict
 from classify.decide import FILE, Decisions
 from classify.decisions.config import DecideConfig
-from classify.predict_config import PredictConfig
+from classify.predict_config import FileConfig, FolderConfig, PredictConfig
 from classify.predictor import Predictor
 from finewise.errors import InputError
 
@@ -62,7 +62,11 @@ def texts(vocabulary):
 
 
 def run(model, data, output, **more):
-    return predict.main(PredictConfig(model=str(model), data=str(data), output=str(output), device="cpu", **more))
+    return predict.main(config(model=str(model), data=str(data), output=str(output), device="cpu", **more))
+
+
+def config(model, data, **more):
+    return PredictConfig(model=FolderConfig(folder=model), data=FileConfig(file=data), **more)
 
 
 def test_probabilities_are_those_of_transformers_before_calibration(classifier, texts, tmp_path):
@@ -176,7 +180,7 @@ def test_mistakes_are_one_line_and_leave_no_file(classifier, tmp_path, change, m
     )
     settings = {"model": str(classifier), "data": "in.jsonl", "output": "out.jsonl"} | change
     with pytest.raises(InputError, match=message) as caught:
-        predict.main(PredictConfig(**settings))
+        predict.main(config(**settings))
     assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
 

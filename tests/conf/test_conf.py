@@ -7,8 +7,12 @@ import pytest
 import yaml
 
 from benchmarks.config import LeaderboardConfig, ScoreConfig
+from classify.config import METHODS, ClassifyExperiment
+from classify.losses_config import LOSSES as CLASS_LOSSES
+from classify.predict_config import PredictConfig
+from classify.spans.config import TokensExperiment
 from embed.config import LOSSES, EmbedExperiment
-from finewise.config import AuditRunConfig
+from finewise.config import AuditRunConfig, LabelAuditRunConfig
 from finewise.settings.edge import check, register
 from finewise.settings.help import examples, page, summary
 from finewise.settings.library import CONF, Library
@@ -16,16 +20,26 @@ from finewise.settings.schema import Schema
 
 SCHEMAS = {
     "embed": Schema(EmbedExperiment, {"loss": LOSSES}),
+    "classify": Schema(ClassifyExperiment, {"loss": CLASS_LOSSES, "method": METHODS}),
+    "classify_audit": Schema(LabelAuditRunConfig, {}),
+    "predict": Schema(PredictConfig, {}),
+    "tokens": Schema(TokensExperiment, {}),
     "score": Schema(ScoreConfig, {}),
     "leaderboard": Schema(LeaderboardConfig, {}),
     "audit": Schema(AuditRunConfig, {}),
 }
 NEEDED = {
     "embed": ["data.train=x"],
+    "classify": ["data.train=x"],
+    "classify_audit": ["data.train=x"],
+    "predict": ["model=x", "data=x", "output=x.csv"],
+    "tokens": ["data.train=x"],
     "score": ["benchmark.path=x"],
     "leaderboard": [],
     "audit": ["data.train=x"],
 }
+SWEEPS = {"learning_rate": ["embed", "classify"], "reading": ["classify"]}
+"""Which programs a sweep is for."""
 EXPERIMENTS = sorted(path.stem for path in CONF.glob("exp/*.yaml"))
 
 for name, schema in SCHEMAS.items():
@@ -87,18 +101,18 @@ def test_experiment_leaves_the_choice_of_the_loss_open(experiment: str) -> None:
     name = experiment.partition("-")[0]
     if "loss" not in SCHEMAS[name].groups:
         pytest.skip("has no losses")
-    for loss in LOSSES:
+    for loss in SCHEMAS[name].groups["loss"]:
         found = mistakes(name, f"+exp={experiment}", f"loss={loss}")
         assert [text for text in found if "is a setting of" in text] == []
 
 
-@pytest.mark.parametrize("name", ["embed", "audit"])
+@pytest.mark.parametrize("name", ["embed", "audit", "classify", "classify_audit"])
 @pytest.mark.parametrize("data", choices("data"))
 def test_data(name: str, data: str) -> None:
     assert mistakes(name, f"data={data}", *([] if data != "files" else ["data.train=x"])) == []
 
 
-@pytest.mark.parametrize("name", ["embed", "score", "audit"])
+@pytest.mark.parametrize("name", ["embed", "score", "audit", "classify", "classify_audit"])
 @pytest.mark.parametrize("model", [model for model in choices("model") if model != "bm25"])
 def test_model(name: str, model: str) -> None:
     assert mistakes(name, f"model={model}", *NEEDED[name]) == []
@@ -111,7 +125,8 @@ def test_bm25_is_scored_and_not_trained() -> None:
 
 @pytest.mark.parametrize("optim", choices("optim"))
 def test_optim(optim: str) -> None:
-    assert mistakes("embed", f"optim={optim}", "data.train=x") == []
+    for name in ("embed", "classify"):
+        assert mistakes(name, f"optim={optim}", "data.train=x") == []
 
 
 @pytest.mark.parametrize("benchmark", choices("benchmark"))
@@ -124,7 +139,14 @@ def test_benchmark(benchmark: str) -> None:
 
 @pytest.mark.parametrize("sweep", choices("sweep"))
 def test_sweep(sweep: str) -> None:
-    assert mistakes("embed", f"+sweep={sweep}", "data.train=x") == []
+    for name in SWEEPS[sweep]:
+        assert mistakes(name, f"+sweep={sweep}", "data.train=x") == []
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_method(method: str) -> None:
+    needed = ["method.teacher=x"] if method.startswith("distil") else []
+    assert mistakes("classify", f"method={method}", "data.train=x", *needed) == []
 
 
 @pytest.mark.parametrize("name", SCHEMAS)

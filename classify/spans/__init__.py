@@ -1,0 +1,1 @@
+"""Spans in texts: token classification, from labelled words or characters to entities."""

@@ -1,0 +1,90 @@
+"""The tagger: any transformers encoder with a head on each token, that computes its batches packed."""
+
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from classify.heads import Float32Linear, head_linear, new_head
+from classify.model import Parts, check_weights, first_line, set_limit, silent
+from finewise.config import ModelConfig
+from finewise.data.labels.space import LabelSpace
+from finewise.device import pick_device, quiet
+from finewise.errors import InputError
+from finewise.execution import attach
+from finewise.references import model_reference
+
+
+def load_tagger(
+    config: ModelConfig,
+    space: LabelSpace,
+    device: str = "auto",
+    *,
+    execution: str = "auto",
+    micro_batch_tokens: int | None = None,
+    seed: int = 42,
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load an encoder with a head for these tags, with fp32 weights; the head computes in fp32 whatever the body does.
+
+    A head that the checkpoint has is kept if it is for the same tags in the same order; else it is drawn anew.
+
+    Args:
+        config: Where the encoder or tagger is, and its limit.
+        space: The tags.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        execution: See `finewise.execution.attach`.
+        micro_batch_tokens: Tokens computed at a time; None takes what is fast on the device.
+        seed: Of the new head's weights.
+
+    Returns:
+        The model, and its tokenizer, which knows the model's limit.
+
+    Raises:
+        InputError: There is no such model, it has no such head, or weights of its body are missing.
+    """
+    quiet()
+    reference = str(model_reference(config.name, config.revision))
+    source: dict[str, Any] = {"revision": config.revision, "trust_remote_code": config.trust_remote_code}
+    target = pick_device(device)
+    try:
+        parts = Parts.read(reference, config.revision)
+        found = AutoConfig.from_pretrained(reference, subfolder=parts.subfolder, **source)
+        kind = "TokenClassification"
+        own = any(kind in name for name in getattr(found, "architectures", None) or []) and (
+            tuple(found.id2label[index] for index in sorted(found.id2label)) == space.names
+        )
+        found.num_labels, found.id2label, found.label2id = len(space), space.id2label, space.label2id
+        with silent(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model, info = AutoModelForTokenClassification.from_pretrained(
+                reference,
+                config=found,
+                subfolder=parts.subfolder,
+                dtype=torch.float32,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+                **source,
+            )
+            check_weights(config.name, model, info)
+            if not own:
+                new_head(head_linear(model), getattr(found, "initializer_range", None) or 0.02)
+        tokenizer = AutoTokenizer.from_pretrained(reference, subfolder=parts.tokenizer, **source)
+    except InputError:
+        raise
+    except Exception as error:  # whatever the libraries and a model's own code raise
+        raise InputError(
+            f"model.name={config.name}: cannot load it as a token classifier: {first_line(error)}"
+        ) from error
+    set_limit(config, parts, model, tokenizer)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    head_linear(model).__class__ = Float32Linear
+    model.to(target)
+    attach(model, execution=execution, micro_batch_tokens=micro_batch_tokens)
+    return model, tokenizer

@@ -1,0 +1,94 @@
+"""Entities are counted as conlleval and nervaluate count them."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nervaluate import Evaluator
+
+from benchmarks.metrics.entities import Entity, check_metric, chunks, count, evaluated, measured, resampled
+
+TYPES = ("LOC", "ORG", "PER")
+TAGS = st.sampled_from(["O", *(f"{prefix}-{kind}" for prefix in "BI" for kind in TYPES)])
+TEXTS = st.lists(st.lists(st.tuples(TAGS, TAGS), min_size=1, max_size=12), min_size=1, max_size=8)
+
+
+def entities(tags: list[str]) -> list[Entity]:
+    return [(TYPES.index(kind), start, end) for kind, start, end in chunks(tags)]
+
+
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [
+        ([], []),
+        (["O", "O"], []),
+        (["B-PER", "I-PER"], [("PER", 0, 2)]),
+        (["B-PER", "B-PER"], [("PER", 0, 1), ("PER", 1, 2)]),
+        # What conlleval makes of an I- that continues nothing: it begins an entity.
+        (["I-PER", "O", "I-LOC"], [("PER", 0, 1), ("LOC", 2, 3)]),
+        (["B-PER", "I-LOC", "I-LOC"], [("PER", 0, 1), ("LOC", 1, 3)]),
+        (["B-PER", "O", "I-PER"], [("PER", 0, 1), ("PER", 2, 3)]),
+        (["B-a-b", "I-a-b"], [("a-b", 0, 2)]),
+    ],
+)
+def test_chunks(tags: list[str], expected: list[tuple[str, int, int]]) -> None:
+    assert chunks(tags) == expected
+
+
+@settings(deadline=None, max_examples=60)
+@given(TEXTS)
+def test_strict_scores_agree_with_nervaluate(texts: list[list[tuple[str, str]]]) -> None:
+    gold = [[one for one, _ in text] for text in texts]
+    said = [[other for _, other in text] for text in texts]
+    found = Evaluator(gold, said, tags=list(TYPES), loader="list").evaluate()
+    sums = count([entities(tags) for tags in gold], [entities(tags) for tags in said], len(TYPES)).sum(axis=0)
+    whole, ours = found["overall"]["strict"], measured(sums.sum(axis=0))
+    assert float(ours.precision) == pytest.approx(whole.precision)
+    assert float(ours.recall) == pytest.approx(whole.recall)
+    assert float(np.nan_to_num(ours.f1)) == pytest.approx(whole.f1)
+    each = measured(sums)
+    for place, kind in enumerate(TYPES):
+        if kind in found["entities"]:
+            theirs = found["entities"][kind]["strict"]
+            assert each.precision[place] == pytest.approx(theirs.precision)
+            assert each.recall[place] == pytest.approx(theirs.recall)
+            assert each.f1[place] == pytest.approx(theirs.f1)
+        else:
+            assert np.isnan(each.f1[place])
+    known = [found["entities"][kind]["strict"].f1 for kind in TYPES if kind in found["entities"]]
+    (macro,) = evaluated(sums, ["entity_f1_macro"])
+    assert np.isnan(macro) if not known else macro == pytest.approx(np.mean(known))
+
+
+def test_right_type_and_both_ends() -> None:
+    gold: list[list[Entity]] = [[(0, 0, 4), (1, 5, 9)]]
+    said: list[list[Entity]] = [[(0, 0, 4), (0, 5, 9), (1, 5, 8)]]
+    sums = count(gold, said, 2).sum(axis=0)
+    assert sums.tolist() == [[1, 2, 1], [0, 1, 1]]
+    precision, recall, micro, macro = evaluated(
+        sums, ["entity_precision", "entity_recall", "entity_f1", "entity_f1_macro"]
+    )
+    assert (precision, recall, micro) == pytest.approx((1 / 3, 1 / 2, 2 / 5))
+    assert macro == pytest.approx((2 / 3 + 0) / 2)
+
+
+def test_a_type_that_nobody_sees_is_not_in_the_mean_and_nothing_at_all_has_no_f1() -> None:
+    counts = count([[(0, 0, 1)]], [[(0, 0, 1)]], 3)
+    assert evaluated(counts.sum(axis=0), ["entity_f1_macro"]).tolist() == [1.0]
+    assert np.isnan(evaluated(np.zeros((3, 3)), ["entity_f1", "entity_f1_macro"])).all()
+
+
+@given(st.lists(st.integers(0, 3), min_size=3, max_size=3))
+def test_a_weight_is_a_number_of_copies(copies: list[int]) -> None:
+    gold: list[list[Entity]] = [[(0, 0, 1)], [(1, 0, 2), (0, 3, 4)], []]
+    said: list[list[Entity]] = [[(0, 0, 1)], [(1, 0, 1)], [(0, 0, 1)]]
+    counts = count(gold, said, 2)
+    again = counts[np.repeat(np.arange(3), copies)].sum(axis=0)
+    weighted = resampled(counts, np.array(copies, dtype=float)[:, None])
+    assert weighted.shape == (1, 2, 3)
+    assert (weighted[0] == again).all()
+
+
+def test_unknown_metric_names_the_nearest() -> None:
+    with pytest.raises(ValueError, match="entity_f1"):
+        check_metric("entity_f")
