@@ -57,6 +57,7 @@ def write_record(
                 "max_seq_length": trained.tokenizer.model_max_length,
                 "reading": getattr(trained.model.config, FIELD, {"how": "head"}),
                 "saved": MODEL,
+                "code": code_file(trained.model),
                 "method": _name(METHODS, experiment.method),
                 "loss": _name(LOSSES, loss_for(experiment.loss, data.space.kind)) if experiment.method.trains else None,
             },

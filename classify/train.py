@@ -1,10 +1,15 @@
 """`python -m classify.train +exp=classify-quickstart`: train a text classifier on labelled rows and prove the gain."""
 
+from typing import Any
+
 from classify.config import METHODS, ClassifyExperiment
 from classify.losses_config import LOSSES
 from finewise.settings import entry
 
-LOADS_WITH = "AutoModelForSequenceClassification"
+
+def loads_with(record: dict[str, Any]) -> str:
+    """Return what opens the saved model of a run."""
+    return "AutoModelForSequenceClassification" + (", trust_remote_code=True" if record["model"]["code"] else "")
 
 
 @entry(
@@ -32,7 +37,7 @@ def main(experiment: ClassifyExperiment) -> float:
         pin_inputs(run, experiment, references)
         if run.finished is not None:
             leave()
-            return show(run, run.finished, LOADS_WITH)
+            return show(run, run.finished, loads_with(run.finished))
         with run.stage("data"):
             with run.stage("imports"):
                 from classify.data import load
@@ -70,7 +75,8 @@ def main(experiment: ClassifyExperiment) -> float:
             from classify.export import save_model, write_record
 
             save_model(trained, decisions, proof, data, experiment, run)
-        return show(run, write_record(trained, proof, worth, data, experiment, run), LOADS_WITH)
+        record = write_record(trained, proof, worth, data, experiment, run)
+        return show(run, record, loads_with(record))
 
 
 if __name__ == "__main__":

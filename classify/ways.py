@@ -24,6 +24,7 @@ from classify.pooled import PooledForSequenceClassification
 from classify.trainer import score_dev, train
 from finewise.console import progress, say
 from finewise.data.labels.load import LabelledData
+from finewise.data.labels.splits import sample
 from finewise.device import autocast, pick_device, use_bf16
 from finewise.fit import Outcome, Seen, last_checkpoint
 from finewise.run import Run
@@ -90,7 +91,7 @@ def learn(data: LabelledData, embedded: Embedded, experiment: ClassifyExperiment
         outcome = train_few_shot(model, tokenizer, data, experiment, run, method, bf16=bf16)
         return Trained(model=model, tokenizer=tokenizer, outcome=outcome, bf16=bf16)
     if isinstance(method, settings.ProbeFirst) and last_checkpoint(run.dir / "checkpoints") is None:
-        probe_first(model, tokenizer, data, experiment, method.probe_rows, bf16=bf16)
+        probe_first(model, tokenizer, data, embedded, experiment, method.probe_rows, bf16=bf16)
     tuned: PreTrainedModel | PeftModel = add_lora(model, method) if isinstance(method, settings.Lora) else model
     outcome = train(tuned, tokenizer, data, experiment, run)
     final = merge_lora(tuned) if isinstance(tuned, PeftModel) else tuned
@@ -131,16 +132,24 @@ def probe_first(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     data: LabelledData,
+    embedded: Embed,
     experiment: ClassifyExperiment,
     rows: int,
     *,
     bf16: bool,
 ) -> None:
-    """Fit a linear probe on what the head is given, and let the head start with it (LP-FT: Kumar et al. 2022)."""
-    some = data.train
-    if len(some) > rows:
-        some = some.select(np.sort(np.random.default_rng(experiment.seed).permutation(len(some))[:rows]))
+    """Fit a linear probe on what the head is given, and let the head start with it (LP-FT: Kumar et al. 2022).
+
+    A pooled head is given the embeddings that the baselines have already, but for their length.
+    """
+    some = sample(data.train, rows, experiment.seed)
     embed = features_of(model, tokenizer, bf16=bf16)
+    if (
+        isinstance(model, PooledForSequenceClassification)
+        and model.config.normalize
+        and experiment.reading.how == "head"
+    ):
+        embed = scaled(embedded, model.config.length)
     probe = LinearProbe(embed, metric=experiment.selection.metric, seed=experiment.seed).fit(some)
     init_head(model, probe.coef_, probe.intercept_)
     start = score_dev(model, tokenizer, data.dev, experiment.selection.metric, bf16=bf16)
@@ -155,6 +164,15 @@ def features_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, b
             return head_features(model, tokenizer, texts)
 
     return embed
+
+
+def scaled(embed: Embed, length: float) -> Embed:
+    """Return the same with vectors of this length instead of 1."""
+
+    def longer(texts: Sequence[str]) -> NDArray[np.float32]:
+        return embed(texts) * np.float32(length)
+
+    return longer
 
 
 def untrained(score: float) -> Outcome:

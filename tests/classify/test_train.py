@@ -172,6 +172,21 @@ def test_every_way_ends_in_a_saved_classifier(make: Make, tmp_path: Path, method
         assert value(record, "tuned") == pytest.approx(value(record, "linear_probe"), abs=0.02)
 
 
+@pytest.mark.parametrize("head", ["transformers", "pooled"])
+def test_the_head_starts_as_good_as_the_probe(
+    make: Make, tmp_path: Path, head: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a learning rate of nearly nothing, probe-then-fine-tuning stays the probe."""
+    optim = OptimConfig(max_steps=1, batch_size=16, learning_rate=1e-9)
+    main(make(method=ProbeFirst(), tuning=TuningConfig(head=head), optim=optim))
+    record = record_of(tmp_path)
+    told = next(line for line in capsys.readouterr().err.splitlines() if "the head starts from it" in line)
+    assert float(told.split("f1_macro ")[1].split(";")[0]) == pytest.approx(record["selection"]["best"], abs=1e-3)
+    if head == "pooled":
+        assert value(record, "tuned") == pytest.approx(value(record, "linear_probe"), abs=0.03)
+    assert record["selection"]["best"] > 0.4
+
+
 def test_onnx_is_saved_beside_the_model_when_asked(make: Make, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     main(make(method=ProbeMethod(), onnx=True))
