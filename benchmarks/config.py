@@ -73,6 +73,16 @@ class ClassScoringConfig:
 
 
 @dataclass(slots=True, kw_only=True)
+class ResamplingConfig:
+    """How intervals and paired tests are computed, where nothing else can be chosen."""
+
+    resamples: int = setting(2000, "bootstrap resamples for intervals, sign flips for paired tests")
+
+    def __post_init__(self) -> None:
+        at_least("scoring.resamples", self.resamples, 100)
+
+
+@dataclass(slots=True, kw_only=True)
 class ScoreConfig:
     """`python -m benchmarks.score`: score a model or BM25 without training."""
 

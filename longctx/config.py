@@ -1,232 +1,205 @@
-"""The settings of the long-context branch: how rotary positions are stretched, and how far.
+"""The settings of the long-context branch: what is stretched how far, what it is trained on, and how it is proved.
 
-Notation of the equations, here and in `longctx.rope`: L is the window that the model was trained with, L' the new one,
-s = L'/L; D is the number of rotary dimensions of a head, d = 0 .. D/2-1 counts its pairs; b is the base (`rope_theta`);
-theta_d = b^(-2d/D) is the frequency of pair d and lambda_d = 2 pi / theta_d its wavelength in tokens. "YaRN" is
-Peng et al. 2023, arXiv 2309.00071v2.
+How positions are stretched, the group `rope`: `longctx.rope_config`.
 """
 
-import math
 from dataclasses import dataclass
 
-from finewise.config import at_least, positive, setting
-from finewise.errors import InputError
+from finewise.contrastive.config import MultipleNegativesRanking
+
+from benchmarks.config import ResamplingConfig
+from benchmarks.needle.config import NeedleConfig, PasskeyConfig
+from benchmarks.perplexity_config import PerplexityConfig
+from finewise.config import ExperimentConfig, SplitsConfig, at_least, positive, setting
+from finewise.names import unknown
+from longctx.rope_config import ROPES, RopeConfig, StretchConfig, Yarn, name_of
+
+CAUSAL_METRICS = ("needle", "neg_log_loss")
+EMBEDDING_METRICS = ("passkey",)
 
 
 @dataclass(slots=True, kw_only=True)
-class RopeConfig:
-    """Base of all methods; each is one row of the group `rope`."""
+class ObjectiveConfig:
+    """Base of what is trained; each is one row of the group `objective`."""
 
 
 @dataclass(slots=True, kw_only=True)
-class Unstretched(RopeConfig):
-    """theta' = theta: the window is declared longer, nothing else; the baseline that every method must beat."""
+class LanguageModeling(ObjectiveConfig):
+    """Continued pretraining on documents: cross-entropy of the next token."""
 
-
-@dataclass(slots=True, kw_only=True)
-class Linear(RopeConfig):
-    """Position interpolation: theta'_d = theta_d / s (Chen et al. 2023, arXiv 2306.15595; YaRN eq. 10).
-
-    Positions never leave the trained range, but neighbours are s times closer: without fine-tuning it costs most at every
-    length, short ones included. It does not tell high frequencies from low ones.
-    """
-
-
-@dataclass(slots=True, kw_only=True)
-class NtkAware(RopeConfig):
-    """A larger base: b' = b s^(D/(D-2)), so that the slowest pair is divided by s and the fastest kept (YaRN eq. 16).
-
-    Some pairs in between go beyond the trained range, so the reach in practice is less than s. It does not change attention's
-    temperature. Transformers has no type for it: `rope_theta` is set, which is exact.
-    """
-
-
-@dataclass(slots=True, kw_only=True)
-class DynamicNtk(RopeConfig):
-    """NTK-aware for the length l that is being read: b' = b (f l/L - (f-1))^(D/(D-2)) for l > L, else b (YaRN section 3.3).
-
-    The two readings of f differ much: 1 is the paper's (at l = L' it equals NTK-aware); s is what configurations usually
-    write, and stretches far more. It does not give the same answer twice: frequencies follow the longest text of the batch, and
-    in transformers the longest since the last short one. The model's `max_position_embeddings` stays at L, from which
-    transformers computes it; the target is only declared by the tokenizer's `model_max_length`.
-    """
-
-    reading: str = setting("paper", "what f is: 1 (paper), or the factor of the stretch (factor)", ("paper", "factor"))
-
-
-@dataclass(slots=True, kw_only=True)
-class NtkByParts(RopeConfig):
-    """theta'_d = (1 - gamma_d) theta_d / s + gamma_d theta_d (YaRN eq. 17-20).
-
-    gamma is 1 (kept) for pairs that turn more than `beta` times in the window, 0 (divided by s) for those that turn less than
-    `alpha` times, and a ramp in between. With r_d = L / lambda_d, the turns in the window:
-
-    - ramp=rotations, the paper's: gamma_d = clip((r_d - alpha) / (beta - alpha), 0, 1), linear in r;
-    - ramp=dimension, what the paper's own code, transformers and others do: linear in d, from 1 at low = floor(d(beta)) to 0 at
-      high = ceil(d(alpha)), where d(r) = D ln(L / (2 pi r)) / (2 ln b) is the pair that turns r times.
-
-    The first divides more pairs almost fully by s. It does not change attention's temperature.
-    """
-
-    alpha: float = setting(1.0, "pairs with fewer turns in the trained window are divided by the factor")
-    beta: float = setting(32.0, "pairs with more turns in the trained window are kept")
-    ramp: str = setting(
-        "dimension",
-        "between alpha and beta: linear in the pair's index, as all code has it (dimension), or in its turns, as the paper "
-        "has it (rotations)",
-        ("dimension", "rotations"),
+    window: int | None = setting(None, "tokens of a training row (null: the new window; with pose the trained one)")
+    short_share: float = setting(
+        0.5,
+        "share of the tokens that is read in pieces no longer than the trained window, which keeps what it could do",
+    )
+    pose: bool = setting(
+        False,
+        "PoSE: rows of the trained window whose positions skip, so that they reach to the new one (short_share counts on)",
+    )
+    logits_chunk: int = setting(
+        1024, "tokens whose logits exist at a time: bounds the memory, does not change the loss"
     )
 
     def __post_init__(self) -> None:
-        positive("rope.alpha", self.alpha)
-        if not self.beta > self.alpha:
-            raise ValueError(f"rope.beta must be above rope.alpha={self.alpha:g}; got {self.beta:g}")
+        at_least("objective.window", self.window, 8)
+        if not 0 <= self.short_share <= 1:
+            raise ValueError(f"objective.short_share must be from 0 to 1; got {self.short_share}")
+        positive("objective.logits_chunk", self.logits_chunk)
 
 
 @dataclass(slots=True, kw_only=True)
-class Yarn(NtkByParts):
-    """NTK by parts, and cos and sin multiplied by m = 0.1 ln s + 1, thus scores by m^2 (YaRN eq. 21-22).
+class InstructionTuning(ObjectiveConfig):
+    """Instruction tuning on chats or prompts with answers, by TRL; the loss is on the assistant's words alone."""
 
-    The temperature acts at every length, short ones included. It does not adapt to the length that is read: a model stretched
-    by 16 pays for it at 1x too.
-    """
-
-    temperature: bool = setting(True, "multiply cos and sin (false: the same as rope=by_parts)")
-    attention_factor: float | None = setting(None, "what multiplies cos and sin (null: 0.1 ln s + 1)")
+    packing: bool = setting(True, "lay several chats into one row of the window, kept apart")
+    too_long: str = setting(
+        "refuse",
+        "chats longer than the window: stop and name them, leave them out, or cut their end (said how many)",
+        ("refuse", "drop", "cut"),
+    )
+    short_share: float | None = setting(
+        None, "share of the tokens from rows no longer than the trained window (null: as the data is)"
+    )
 
     def __post_init__(self) -> None:
-        NtkByParts.__post_init__(self)
-        positive("rope.attention_factor", self.attention_factor)
-        if not self.temperature and self.attention_factor is not None:
-            raise ValueError(
-                f"rope.attention_factor={self.attention_factor:g} is not read with rope.temperature=false; leave one out"
-            )
+        if self.short_share is not None and not 0 <= self.short_share <= 1:
+            raise ValueError(f"objective.short_share must be from 0 to 1; got {self.short_share}")
 
 
 @dataclass(slots=True, kw_only=True)
-class LongRope(RopeConfig):
-    """theta'_d = theta_d / f_d: a list of factors for texts above L, another up to it (Ding et al. 2024, arXiv 2402.13753).
+class Contrastive(ObjectiveConfig):
+    """Contrastive training of an embedding model on pairs with long documents: the embedding branch's loss and batches."""
 
-    cos and sin are multiplied by sqrt(1 + ln s / ln L) at every length. The lists come from a search (`longctx.search`) or
-    from a model card. It does not keep the first positions unscaled, as the paper's search may; no library reads that. A text
-    that grows past L while it is generated changes lists in the middle: what was cached before was turned by the other list.
-    """
-
-    long_factors: list[float] = setting(list, "factor of each pair for texts longer than the trained window")
-    short_factors: list[float] = setting(list, "factor of each pair for texts within the trained window (empty: all 1)")
-    attention_factor: float | None = setting(None, "what multiplies cos and sin (null: sqrt(1 + ln s / ln L))")
-
-    def __post_init__(self) -> None:
-        positive("rope.attention_factor", self.attention_factor)
-        if not self.long_factors:
-            raise ValueError("rope.long_factors must have one factor per pair of rotary dimensions; got none")
-        for key in ("long_factors", "short_factors"):
-            for value in getattr(self, key):
-                positive(f"rope.{key}", value)
-        if self.short_factors and len(self.short_factors) != len(self.long_factors):
-            raise ValueError(
-                f"rope.short_factors must be as long as rope.long_factors; got {len(self.short_factors)} and "
-                f"{len(self.long_factors)}"
-            )
+    loss: MultipleNegativesRanking = setting(MultipleNegativesRanking, "the loss")
+    sampler: str = setting(
+        "no_known_positives",
+        "how batches are drawn: no_known_positives keeps known positives apart",
+        ("no_known_positives", "random"),
+    )
 
 
-@dataclass(slots=True, kw_only=True)
-class Llama3(RopeConfig):
-    """By wavelength: kept below L/high, divided by s above L/low, and between them blended (Llama 3.1; transformers).
-
-    theta'_d = (1 - g) theta_d / s + g theta_d with g = (L/lambda_d - low) / (high - low): NTK by parts with ramp=rotations,
-    alpha=low, beta=high. It does not change attention's temperature, and was made for a model that is then trained long.
-    """
-
-    low_freq_factor: float = setting(1.0, "pairs with fewer turns in the trained window are divided by the factor")
-    high_freq_factor: float = setting(4.0, "pairs with more turns in the trained window are kept")
-
-    def __post_init__(self) -> None:
-        positive("rope.low_freq_factor", self.low_freq_factor)
-        if not self.high_freq_factor > self.low_freq_factor:
-            raise ValueError(
-                f"rope.high_freq_factor must be above rope.low_freq_factor={self.low_freq_factor:g}; got "
-                f"{self.high_freq_factor:g}"
-            )
-
-
-@dataclass(slots=True, kw_only=True)
-class Abf(RopeConfig):
-    """Adjusted base frequency: b' = theta, chosen by hand (Xiong et al. 2023, arXiv 2309.16039: 500,000; ProLong: 8e6 at 64K).
-
-    It does not depend on s, and expects training at the new length; untrained it acts like NTK-aware with that base.
-    """
-
-    theta: float = setting(500_000.0, "the new base")
-
-    def __post_init__(self) -> None:
-        if not self.theta > 1:
-            raise ValueError(f"rope.theta must be above 1; got {self.theta:g}")
-
-
-ROPES: dict[str, type[RopeConfig]] = {
-    "none": Unstretched,
-    "linear": Linear,
-    "ntk": NtkAware,
-    "dynamic": DynamicNtk,
-    "by_parts": NtkByParts,
-    "yarn": Yarn,
-    "longrope": LongRope,
-    "llama3": Llama3,
-    "abf": Abf,
+OBJECTIVES: dict[str, type[ObjectiveConfig]] = {
+    "lm": LanguageModeling,
+    "sft": InstructionTuning,
+    "contrastive": Contrastive,
 }
-"""The group `rope`: what can stand in `rope=...`."""
-
-
-def name_of(method: RopeConfig) -> str:
-    """Return the method's name in the group `rope`.
-
-    >>> name_of(Yarn())
-    'yarn'
-    """
-    return next(name for name, kind in ROPES.items() if type(method) is kind)
+"""The group `objective`: what can stand in `objective=...`."""
 
 
 @dataclass(slots=True, kw_only=True)
-class StretchConfig:
-    """How far a model is stretched."""
+class LongDataConfig(SplitsConfig):
+    """Documents (lm), chats or prompts with completions (sft), or pairs (contrastive)."""
 
-    factor: float | None = setting(None, "how many times longer the window becomes (null: from target)")
-    target: int | None = setting(None, "the new window in tokens (null: from factor)")
-    original: int | None = setting(
-        None, "the window in tokens that the model was trained with (null: its max_position_embeddings)"
+    text: str = setting("text", "objective=lm: column with the document")
+    max_dev_rows: int | None = setting(None, "choose on at most this many dev rows, drawn by the seed (null: all)")
+
+    def __post_init__(self) -> None:
+        SplitsConfig.__post_init__(self)
+        positive("data.max_dev_rows", self.max_dev_rows)
+
+
+@dataclass(slots=True, kw_only=True)
+class LoraConfig:
+    """LoRA instead of all weights (Hu et al. 2021); with norms and embeddings trained too (LongLoRA, arXiv 2309.12307)."""
+
+    rank: int = setting(0, "rank of the added matrices (0: train all weights)")
+    alpha: float | None = setting(None, "scale of the added matrices (null: twice the rank)")
+    dropout: float = setting(0.0, "dropout before them")
+    norms_and_embeddings: bool = setting(
+        True, "with lora.rank above 0: train the norms and the token embeddings in full as well"
     )
 
     def __post_init__(self) -> None:
-        at_least("stretch.factor", self.factor, 1)
-        if self.factor is not None and not math.isfinite(self.factor):
-            raise ValueError(f"stretch.factor must be a finite number; got {self.factor}")
-        at_least("stretch.target", self.target, 1)
-        at_least("stretch.original", self.original, 2)
+        at_least("lora.rank", self.rank, 0)
+        positive("lora.alpha", self.alpha)
+        at_least("lora.dropout", self.dropout, 0)
 
-    def window(self, original: int) -> int:
-        """Return L' for a model trained with L = `original`; a factor that gives no whole number is rounded up.
 
-        Raises:
-            InputError: Neither factor nor target, a target shorter than the original, or the two disagree.
+@dataclass(slots=True, kw_only=True)
+class StageConfig:
+    """One stage of a staged training with growing windows, such as ABF's."""
 
-        >>> StretchConfig(factor=4).window(64)
-        256
-        """
-        if self.factor is None and self.target is None:
-            raise InputError("stretch.factor or stretch.target must say how far to stretch (1: not at all)")
-        if self.target is not None and self.target < original:
-            raise InputError(
-                f"stretch.target={self.target} is shorter than the {original} tokens that the model was trained with; a "
-                "shorter window needs no stretching: cut the inputs instead"
+    factor: float = setting(1.0, "times the trained window")
+    theta: float | None = setting(None, "rope=abf: the base of this stage")
+    share: float = setting(1.0, "part of the steps, relative to the other stages")
+
+    def __post_init__(self) -> None:
+        at_least("stages.factor", self.factor, 1)
+        positive("stages.theta", self.theta)
+        positive("stages.share", self.share)
+
+
+@dataclass(slots=True, kw_only=True)
+class LongContextExperiment(ExperimentConfig):
+    """One long-context experiment: a model, a way to stretch it, what it is adapted on, and what it is compared with."""
+
+    data: LongDataConfig = setting(LongDataConfig, "what the stretched model is adapted on")
+    rope: RopeConfig = setting(Yarn, f"how positions are stretched: {', '.join(ROPES)}")
+    stretch: StretchConfig = setting(StretchConfig, "how far")
+    objective: ObjectiveConfig = setting(LanguageModeling, "what is trained: objective=lm, sft or contrastive")
+    adapt: bool = setting(True, "train the stretched model (false: only stretch and score it)")
+    lora: LoraConfig = setting(LoraConfig, "train added matrices instead of all weights")
+    stages: list[StageConfig] = setting(list, "train in stages of growing windows, such as ABF's (empty: one)")
+    compare: list[str] = setting(
+        lambda: ["none", "linear", "ntk", "yarn"], "methods scored beside, each untrained (none: the model as it is)"
+    )
+    compare_adapted: bool = setting(False, "also train each of `compare` in the same way")
+    seeds: int = setting(1, "repeat with so many seeds, from `seed` on; intervals are over seeds and prompts")
+    parallel_seeds: int = setting(1, "seeds that run at a time, each in a process of its own (CPU only)")
+    needle: NeedleConfig = setting(NeedleConfig, "needle in a haystack, for language models")
+    perplexity: PerplexityConfig = setting(PerplexityConfig, "perplexity of held-out documents, for language models")
+    passkey: PasskeyConfig = setting(
+        PasskeyConfig, "retrieval of what is hidden in long documents, for embedding models"
+    )
+    chunked: bool = setting(True, "embedding models: score chunk-and-pool and late chunking beside")
+    scoring: ResamplingConfig = setting(ResamplingConfig, "how results are computed")
+
+    def __post_init__(self) -> None:
+        ExperimentConfig.__post_init__(self)
+        self._check_kind()
+        self._check_methods()
+        at_least("seeds", self.seeds, 1)
+        at_least("parallel_seeds", self.parallel_seeds, 1)
+        if self.parallel_seeds > self.seeds:
+            raise ValueError(f"parallel_seeds={self.parallel_seeds} is more than seeds={self.seeds}; lower it")
+        if self.parallel_seeds > 1 and self.run.device not in ("auto", "cpu"):
+            raise ValueError(f"parallel_seeds={self.parallel_seeds} is for CPUs; got run.device={self.run.device}")
+        if self.curve:
+            raise ValueError("curve=true is not measured for long context; leave it out")
+        if self.stages and not self.adapt:
+            raise ValueError("stages are not read with adapt=false; leave one of the two out")
+        if self.stages and self.optim.max_steps is None:
+            raise ValueError("stages need optim.max_steps, of which each stage gets its share")
+
+    @property
+    def embeds(self) -> bool:
+        """Whether the model is an embedding model, rather than a language model."""
+        return isinstance(self.objective, Contrastive)
+
+    def _check_kind(self) -> None:
+        known = EMBEDDING_METRICS if self.embeds else CAUSAL_METRICS
+        name = next(key for key, kind in OBJECTIVES.items() if type(self.objective) is kind)
+        if self.selection.metric not in known:
+            raise ValueError(
+                f"selection.metric must be {' or '.join(known)} with objective={name}; got {self.selection.metric}"
             )
-        # The margin keeps 8192 * 1.1 from becoming one token more by the last bit of a product.
-        from_factor = None if self.factor is None else math.ceil(self.factor * original * (1 - 1e-12))
-        if self.target is not None and from_factor not in (None, self.target):
-            raise InputError(
-                f"stretch.factor={self.factor:g} makes {original} tokens {from_factor}, but stretch.target={self.target}; "
-                "give one of the two"
+        if self.embeds and self.lora.rank:
+            raise ValueError("lora.rank is for language models; with objective=contrastive all weights are trained")
+        if not self.embeds and (self.model.query_prompt or self.model.document_prompt):
+            raise ValueError(f"model.query_prompt and model.document_prompt are for embedding models; objective={name}")
+        if self.model.max_seq_length is not None:
+            raise ValueError(
+                "model.max_seq_length is not read here: stretch.factor or stretch.target says how far to read"
             )
-        window = self.target or from_factor
-        assert window is not None
-        return window
+
+    def _check_methods(self) -> None:
+        for method in self.compare:
+            if method not in ROPES:
+                raise ValueError(unknown("compare", method, ROPES))
+            if method in ("longrope", "abf") and method != name_of(self.rope):
+                raise ValueError(
+                    f"compare={method} needs settings of its own; make it the run's own method: rope={method}"
+                )
+        staged = [stage for stage in self.stages if stage.theta is not None]
+        if staged and name_of(self.rope) != "abf":
+            raise ValueError(f"stages.theta is read with rope=abf alone; got rope={name_of(self.rope)}")

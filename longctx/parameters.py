@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from finewise.errors import InputError
 from longctx import rope
-from longctx.config import (
+from longctx.rope_config import (
     Abf,
     DynamicNtk,
     Linear,

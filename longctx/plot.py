@@ -6,7 +6,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from longctx import rope
-from longctx.config import RopeConfig
+from longctx.rope_config import RopeConfig
 
 
 def plot_wavelengths(

@@ -1,7 +1,7 @@
 """Frequencies of rotary positions (Su et al. 2021, arXiv 2104.09864), stretched: pure, in float64.
 
 Pair d of a head's D rotary dimensions is turned at position p by the angle p theta_d. What each method does to theta is told,
-with source and limits, by its class in `longctx.config`; the notation is explained there too.
+with source and limits, by its class in `longctx.rope_config`; the notation is explained there too.
 """
 
 import math
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finewise.errors import InputError
-from longctx.config import (
+from longctx.rope_config import (
     Abf,
     DynamicNtk,
     Linear,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from finewise.errors import InputError
 from longctx import rope
-from longctx.config import Linear, NtkAware, NtkByParts, RopeConfig
+from longctx.rope_config import Linear, NtkAware, NtkByParts, RopeConfig
 
 Factors = NDArray[np.float64]
 

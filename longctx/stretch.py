@@ -14,8 +14,8 @@ from transformers.initialization import no_init_weights
 
 from finewise.errors import InputError
 from longctx import rope
-from longctx.config import DynamicNtk, Linear, RopeConfig, StretchConfig, name_of
 from longctx.parameters import RopeParameters, rope_parameters
+from longctx.rope_config import DynamicNtk, Linear, RopeConfig, StretchConfig, name_of
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

@@ -14,7 +14,7 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from finewise.errors import InputError
 from longctx import rope
-from longctx.config import (
+from longctx.rope_config import (
     ROPES,
     Abf,
     DynamicNtk,

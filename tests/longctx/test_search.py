@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from finewise.errors import InputError
 from longctx import rope
-from longctx.config import Linear, LongRope, NtkAware
+from longctx.rope_config import Linear, LongRope, NtkAware
 from longctx.search import SearchConfig, cross, mutate, search_factors
 
 HIDDEN = np.array([1, 1, 1, 1.4, 1.9, 2.6, 3.2, 4])

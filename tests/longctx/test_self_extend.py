@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from finewise.errors import InputError
-from longctx.config import StretchConfig, Yarn
+from longctx.rope_config import StretchConfig, Yarn
 from longctx.self_extend import SelfExtend, self_extend
 from longctx.stretch import rotations, stretch
 

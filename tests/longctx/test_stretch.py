@@ -36,7 +36,7 @@ from transformers import (
 
 from finewise.errors import InputError
 from longctx import rope
-from longctx.config import (
+from longctx.rope_config import (
     Abf,
     DynamicNtk,
     Linear,
