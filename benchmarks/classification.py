@@ -13,7 +13,7 @@ from benchmarks.metrics.ranked import left_out
 from benchmarks.metrics.summed import correct
 from benchmarks.mistakes import mistakes, per_class
 from benchmarks.resampling import intervals, paired_tests, together
-from benchmarks.significance import check_same_data, mcnemar
+from benchmarks.significance import check_same_data, comparison_rows, mcnemar, score_rows
 from benchmarks.slices import slices
 from finewise.data.labels.rows import Labelled
 from finewise.errors import InputError
@@ -115,22 +115,8 @@ def scores(result: Classified, metrics: Sequence[str], resamples: int = 2000, se
         InputError: As `value`.
     """
     _check(result, metrics)
-    return [
-        Score(
-            benchmark=result.benchmark,
-            data_revision=result.data_revision,
-            split=result.split,
-            system=result.system,
-            metric=metric,
-            value=mean,
-            low=low,
-            high=high,
-            n=len(result),
-        )
-        for metric, (mean, low, high) in zip(
-            metrics, intervals(result.outcome, metrics, result.groups, resamples, seed), strict=True
-        )
-    ]
+    found = intervals(result.outcome, metrics, result.groups, resamples, seed)
+    return score_rows(result, len(result), dict(zip(metrics, found, strict=True)))
 
 
 def compare(
@@ -156,20 +142,7 @@ def compare(
         for metric in {"accuracy", "exact_match"}.intersection(metrics):
             p, test = mcnemar(correct(a.outcome) > 0, correct(b.outcome) > 0)
             found[metric] = found[metric]._replace(p=p, test=test)
-    return [
-        Comparison(
-            benchmark=a.benchmark,
-            metric=metric,
-            a=a.system,
-            b=b.system,
-            difference=test.difference,
-            low=test.low,
-            high=test.high,
-            p=test.p,
-            test=test.test,
-        )
-        for metric, test in found.items()
-    ]
+    return comparison_rows(a, b, found)
 
 
 def _check(result: Classified, metrics: Sequence[str]) -> None:

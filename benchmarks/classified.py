@@ -1,7 +1,5 @@
 """What one classifier said of one set of labelled texts, example by example; how that is kept in a file."""
 
-import json
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.arrays import load_arrays, save_arrays
 from benchmarks.metrics.outcome import Outcome
-from finewise.errors import InputError
 
 PER_EXAMPLE_FILE = "per_example.npz"
 _INDEXED = ("system", "benchmark", "split", "data_revision", "kind")
@@ -81,18 +79,13 @@ class Classified:
 
 def save_per_example(path: Path, results: Sequence[Classified]) -> None:
     """Write results, example by example, to one .npz file, whole or not at all."""
-    arrays: dict[str, NDArray[Any]] = {}
-    for number, result in enumerate(results):
-        arrays[f"{number}.ids"] = np.array(result.ids, dtype=np.str_)
-        arrays[f"{number}.names"] = np.array(result.names, dtype=np.str_)
-        for name in _ARRAYS:
-            if getattr(result, name) is not None:
-                arrays[f"{number}.{name}"] = getattr(result, name)
-    index = json.dumps([{key: getattr(result, key) for key in _INDEXED} for result in results])
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        np.savez_compressed(file, index=np.array(index), **arrays)  # type: ignore[arg-type]
-    part.replace(path)
+    save_arrays(path, map(_parts, results))
+
+
+def _parts(result: Classified) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    arrays = {name: np.array(getattr(result, name), dtype=np.str_) for name in ("ids", "names")}
+    arrays |= {name: found for name in _ARRAYS if (found := getattr(result, name)) is not None}
+    return {key: getattr(result, key) for key in _INDEXED}, arrays
 
 
 def load_per_example(path: Path) -> list[Classified]:
@@ -101,18 +94,9 @@ def load_per_example(path: Path) -> list[Classified]:
     Raises:
         InputError: The file is missing or is something else.
     """
-    try:
-        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
-            return [
-                Classified(
-                    ids=tuple(file[f"{number}.ids"].tolist()),
-                    names=tuple(file[f"{number}.names"].tolist()),
-                    **{name: file[f"{number}.{name}"] for name in _ARRAYS if f"{number}.{name}" in file},
-                    **entry,
-                )
-                for number, entry in enumerate(json.loads(str(file["index"])))
-            ]
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file of per-example results") from None
-    except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: not a file of per-example results: {error}") from None
+
+    def make(plain: dict[str, Any], arrays: dict[str, Any]) -> Classified:
+        ids, names = (tuple(arrays.pop(name).tolist()) for name in ("ids", "names"))
+        return Classified(ids=ids, names=names, **plain, **arrays)
+
+    return load_arrays(path, "per-example results", make)

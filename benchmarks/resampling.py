@@ -30,6 +30,7 @@ from benchmarks.metrics.ranked import areas
 from benchmarks.significance import LEVEL, Interval, PairedTest
 
 Groups = NDArray[np.integer]
+Compute = Callable[[Values], Values]
 
 BUDGET = 400_000_000
 FEWEST = 200
@@ -52,11 +53,8 @@ def intervals(
     groups = together(groups)
     found: dict[str, Interval] = {}
     for part, affordable in _affordable(outcome, names, resamples):
-        compute = measure(outcome, part)
-        centers = compute(np.ones((len(outcome.gold), 1)))[:, 0]
-        blocks = [compute(weights) for weights in bootstrap(len(outcome.gold), groups, affordable, seed)]
-        ends = _percentiles(np.concatenate(blocks, axis=1), centers)
-        found.update(zip(part, map(Interval._make, zip(centers.tolist(), *ends, strict=True)), strict=True))
+        around = bootstrapped(measure(outcome, part), len(outcome.gold), groups, affordable, seed)
+        found.update(zip(part, around, strict=True))
     return [found[name] for name in names]
 
 
@@ -81,18 +79,13 @@ def paired_tests(
     groups = together(groups)
     found: dict[str, PairedTest] = {}
     for part, affordable in _affordable(a, names, resamples):
-        first, second = measure(a, part), measure(b, part)
-        ones = np.ones((len(a.gold), 1))
-        centers = (first(ones) - second(ones))[:, 0]
-        blocks = [first(weights) - second(weights) for weights in bootstrap(len(a.gold), groups, affordable, seed)]
-        ends = _percentiles(np.concatenate(blocks, axis=1), centers)
+        around = bootstrapped(_difference(measure(a, part), measure(b, part)), len(a.gold), groups, affordable, seed)
         for probabilities in (False, True):
             chosen = [name for name in part if METRICS[name].probabilities is probabilities]
             if chosen:
-                p, test = _swaps(a, b, chosen, _moving(a, b, groups, probabilities), groups, affordable, seed)
+                p, test = permuted(_swapped(a, b, chosen), _differs(a, b, probabilities), groups, affordable, seed)
                 for name, value in zip(chosen, p, strict=True):
-                    row = part.index(name)
-                    found[name] = PairedTest(float(centers[row]), ends[0][row], ends[1][row], value, test)
+                    found[name] = PairedTest(*around[part.index(name)], value, test)
     return [found[name] for name in names]
 
 
@@ -102,6 +95,57 @@ def together(groups: Groups | None) -> Groups | None:
         return None
     known, numbered = np.unique(groups, return_inverse=True)
     return numbered if len(known) < len(groups) else None
+
+
+def bootstrapped(compute: Compute, size: int, groups: Groups | None, resamples: int, seed: int) -> list[Interval]:
+    """Return the bootstrap interval of each metric that `compute` gives, around its value for all examples as they are.
+
+    Args:
+        compute: Weights of the examples, (N, B), to metrics, (M, B).
+        size: N, at least 1.
+        groups: From `together`.
+        resamples: How many resamples.
+        seed: Equal seeds give equal results.
+    """
+    centers = compute(np.ones((size, 1)))[:, 0]
+    blocks = [compute(weights) for weights in bootstrap(size, groups, resamples, seed)]
+    ends = _percentiles(np.concatenate(blocks, axis=1), centers)
+    return list(map(Interval._make, zip(centers.tolist(), *ends, strict=True)))
+
+
+def permuted(
+    difference: Compute, differs: NDArray[np.bool_], groups: Groups | None, resamples: int, seed: int
+) -> tuple[list[float], str]:
+    """Return the two-sided p-value of no difference for each metric, and the name of the test.
+
+    Args:
+        difference: Which examples are swapped, (N, B) of 0 and 1, to the differences (M, B) of the two systems' metrics.
+        differs: (N,) where the systems differ: the examples whose swap can change anything.
+        groups: From `together`: whole groups are swapped.
+        resamples: Swaps, where not all are tried.
+        seed: Equal seeds give equal results.
+    """
+    size = len(differs)
+    units = size if groups is None else int(groups.max()) + 1
+    moving = np.flatnonzero(differs) if groups is None else np.unique(groups[differs])
+
+    def after(swapped: Values) -> Values:
+        return difference(swapped if groups is None else swapped[groups])
+
+    reach = np.abs(after(np.zeros((units, 1))))
+    reach = reach * (1 - 1e-9) - 1e-12  # an equal value in another order of adding counts as equal
+    exact = len(moving) <= _EXACT
+    count, total = np.zeros(len(reach)), np.zeros(len(reach))
+    for flips in _every(len(moving), 2 * size) if exact else _coins(len(moving), 2 * size, resamples, seed):
+        swapped = np.zeros((units, flips.shape[1]))
+        swapped[moving] = flips
+        distance = np.abs(after(swapped))
+        count += (distance >= reach).sum(axis=1)
+        total += (~np.isnan(distance)).sum(axis=1)
+    unit = "" if groups is None else " of groups"
+    if exact:
+        return (count / total).tolist(), f"paired permutation{unit} (exact)"
+    return ((count + 1) / (resamples + 1)).tolist(), f"paired permutation{unit} ({resamples})"
 
 
 def bootstrap(size: int, groups: Groups | None, resamples: int, seed: int) -> Iterator[Values]:
@@ -154,50 +198,25 @@ def _percentiles(values: Values, centers: Values) -> tuple[list[float], list[flo
     return np.fmin(low, centers).tolist(), np.fmax(high, centers).tolist()
 
 
-def _moving(a: Outcome, b: Outcome, groups: Groups | None, probabilities: bool) -> NDArray[np.intp]:
-    """Return the examples (or groups) whose swap can change anything: those where the systems differ."""
-    first, second = (a.known, b.known) if probabilities else (a.predicted, b.predicted)
-    differs = first != second
-    rows = np.flatnonzero(differs.any(axis=1) if differs.ndim == 2 else differs)
-    return rows if groups is None else np.unique(groups[rows])
+def _difference(first: Compute, second: Compute) -> Compute:
+    """Return the difference of what two systems get from the same weights."""
+    return lambda weights: first(weights) - second(weights)
 
 
-def _swaps(
-    a: Outcome,
-    b: Outcome,
-    names: Sequence[str],
-    moving: NDArray[np.intp],
-    groups: Groups | None,
-    resamples: int,
-    seed: int,
-) -> tuple[list[float], str]:
-    """Return the two-sided p-value of no difference for each metric, and the name of the test.
+def _differs(a: Outcome, b: Outcome, probabilities: bool) -> NDArray[np.bool_]:
+    """Return (N,) where the systems said something else."""
+    differs: NDArray[np.bool_] = a.known != b.known if probabilities else a.predicted != b.predicted
+    return np.asarray(differs.any(axis=1)) if differs.ndim == 2 else differs
+
+
+def _swapped(a: Outcome, b: Outcome, names: Sequence[str]) -> Compute:
+    """Return what gives the differences (M, B) of the metrics when some examples are swapped, (N, B).
 
     Both systems' answers are put under each other, 2N rows; who says what is then a matter of weights, and nothing has to
     be sorted again: the first system's weights (2N, B) are 1 - swap above swap, and the second's the other way round.
     """
-    size = len(a.gold)
-    units = size if groups is None else int(groups.max()) + 1
     compute = measure(_stacked(a, b), names)
-
-    def difference(swapped: Values) -> Values:
-        rows = swapped if groups is None else swapped[groups]
-        return compute(np.concatenate([1 - rows, rows])) - compute(np.concatenate([rows, 1 - rows]))
-
-    reach = np.abs(difference(np.zeros((units, 1))))
-    reach = reach * (1 - 1e-9) - 1e-12  # an equal value in another order of adding counts as equal
-    exact = len(moving) <= _EXACT
-    count, total = np.zeros(len(names)), np.zeros(len(names))
-    for flips in _every(len(moving), 2 * size) if exact else _coins(len(moving), 2 * size, resamples, seed):
-        swapped = np.zeros((units, flips.shape[1]))
-        swapped[moving] = flips
-        distance = np.abs(difference(swapped))
-        count += (distance >= reach).sum(axis=1)
-        total += (~np.isnan(distance)).sum(axis=1)
-    unit = "" if groups is None else " of groups"
-    if exact:
-        return (count / total).tolist(), f"paired permutation{unit} (exact)"
-    return ((count + 1) / (total + 1)).tolist(), f"paired permutation{unit} ({resamples})"
+    return lambda rows: compute(np.concatenate([1 - rows, rows])) - compute(np.concatenate([rows, 1 - rows]))
 
 
 def _every(moving: int, size: int) -> Iterator[Values]:

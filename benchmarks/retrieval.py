@@ -1,15 +1,14 @@
 """The retrieval benchmark: a searcher ranks the corpus for each query, and the ranking is graded by the judgements."""
 
-import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.arrays import load_arrays, save_arrays
 from benchmarks.dense import EncoderSearcher
 from benchmarks.metrics.ranking import check_depth, parse_metric
 from benchmarks.relevant import Ranks, Relevant
@@ -197,16 +196,12 @@ def _some(ids: Sequence[str], kind: str) -> str:
 
 def save_per_query(path: Path, results: Sequence[Result]) -> None:
     """Write results, query by query, to one .npz file, whole or not at all."""
-    arrays: dict[str, NDArray[np.generic]] = {}
-    index = []
-    for number, result in enumerate(results):
-        index.append({**{key: getattr(result, key) for key in _INDEXED}, "metrics": list(result.per_query)})
-        arrays[f"{number}.query_ids"] = np.array(result.query_ids, dtype=np.str_)
-        arrays.update({f"{number}.{metric}": values for metric, values in result.per_query.items()})
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        np.savez_compressed(file, index=np.array(json.dumps(index)), **arrays)  # type: ignore[arg-type]
-    part.replace(path)
+    save_arrays(path, map(_parts, results))
+
+
+def _parts(result: Result) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    plain = {**{key: getattr(result, key) for key in _INDEXED}, "metrics": list(result.per_query)}
+    return plain, {"query_ids": np.array(result.query_ids, dtype=np.str_), **result.per_query}
 
 
 def load_per_query(path: Path) -> list[Result]:
@@ -215,17 +210,9 @@ def load_per_query(path: Path) -> list[Result]:
     Raises:
         InputError: The file is missing or is something else.
     """
-    try:
-        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
-            return [
-                Result(
-                    query_ids=tuple(file[f"{number}.query_ids"].tolist()),
-                    per_query={metric: file[f"{number}.{metric}"] for metric in entry.pop("metrics")},
-                    **entry,
-                )
-                for number, entry in enumerate(json.loads(str(file["index"])))
-            ]
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file of per-query results") from None
-    except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: not a file of per-query results: {error}") from None
+
+    def make(plain: dict[str, Any], arrays: dict[str, Any]) -> Result:
+        per_query = {metric: arrays[metric] for metric in plain.pop("metrics")}
+        return Result(query_ids=tuple(arrays["query_ids"].tolist()), per_query=per_query, **plain)
+
+    return load_arrays(path, "per-query results", make)

@@ -12,7 +12,7 @@ Metrics that are no means over examples (macro-F1, ROC AUC): `benchmarks.resampl
 Shapes: Q queries, M metrics, R resamples.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -67,20 +67,7 @@ def paired_test(a: Values, b: Values, resamples: int = 2000, seed: int = 42) -> 
 def scores(result: Result, resamples: int = 2000, seed: int = 42) -> list[Score]:
     """Return the mean of each metric of a result with its interval."""
     found = _intervals(_matrix(result, list(result.per_query)), resamples, seed)
-    return [
-        Score(
-            benchmark=result.benchmark,
-            data_revision=result.data_revision,
-            split=result.split,
-            system=result.system,
-            metric=metric,
-            value=mean,
-            low=low,
-            high=high,
-            n=len(result.query_ids),
-        )
-        for metric, (mean, low, high) in zip(result.per_query, found, strict=True)
-    ]
+    return score_rows(result, len(result.query_ids), dict(zip(result.per_query, found, strict=True)))
 
 
 def compare(a: Result, b: Result, resamples: int = 2000, seed: int = 42) -> list[Comparison]:
@@ -92,20 +79,7 @@ def compare(a: Result, b: Result, resamples: int = 2000, seed: int = 42) -> list
     check_comparable(a, b)
     metrics = [metric for metric in a.per_query if metric in b.per_query]
     found = _paired_tests(_matrix(a, metrics) - _matrix(b, metrics), resamples, seed)
-    return [
-        Comparison(
-            benchmark=a.benchmark,
-            metric=metric,
-            a=a.system,
-            b=b.system,
-            difference=test.difference,
-            low=test.low,
-            high=test.high,
-            p=test.p,
-            test=test.test,
-        )
-        for metric, test in zip(metrics, found, strict=True)
-    ]
+    return comparison_rows(a, b, dict(zip(metrics, found, strict=True)))
 
 
 def check_comparable(a: Result, b: Result) -> None:
@@ -144,6 +118,32 @@ class Scored(Protocol):
     def data_revision(self) -> str:
         """Its content."""
         ...
+
+
+def score_rows(result: Scored, n: int, found: Mapping[str, Interval]) -> list[Score]:
+    """Return the record's rows of a result of n queries or examples, given each metric's interval."""
+    return [
+        Score(
+            benchmark=result.benchmark,
+            data_revision=result.data_revision,
+            split=result.split,
+            system=result.system,
+            metric=metric,
+            value=mean,
+            low=low,
+            high=high,
+            n=n,
+        )
+        for metric, (mean, low, high) in found.items()
+    ]
+
+
+def comparison_rows(a: Scored, b: Scored, found: Mapping[str, PairedTest]) -> list[Comparison]:
+    """Return the record's rows of a minus b, given each metric's test."""
+    return [
+        Comparison(benchmark=a.benchmark, metric=metric, a=a.system, b=b.system, **test._asdict())
+        for metric, test in found.items()
+    ]
 
 
 def check_same_data(a: Scored, b: Scored) -> None:

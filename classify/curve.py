@@ -4,6 +4,9 @@ import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
+
+from numpy.typing import NDArray
 
 from benchmarks.classification import Classified, compare, evaluate, scores
 from benchmarks.embedded import Embedded
@@ -11,7 +14,7 @@ from benchmarks.table import label
 from benchmarks.text.logistic import probabilities
 from benchmarks.text_baselines import Baseline as Fitted
 from classify.config import ClassifyExperiment
-from classify.ways import Trained, learn
+from classify.ways import learn
 from finewise.curves.advise import Baseline
 from finewise.curves.points import FILE, Point, learning_curve
 from finewise.curves.sizes import nested, nested_by_class, subset_sizes
@@ -21,7 +24,7 @@ from finewise.run import Run
 
 
 def measure_curve(
-    trained: Trained,
+    raw_dev: NDArray[Any],
     baselines: Mapping[str, Fitted],
     data: LabelledData,
     embedded: Embedded,
@@ -33,7 +36,7 @@ def measure_curve(
     Everything is scored on dev, so that test stays unread; dev also chose each checkpoint, which flatters the curve a little.
 
     Args:
-        trained: On all rows: the last point.
+        raw_dev: Logits on dev of the classifier that was trained on all rows: the last point.
         baselines: Their probabilities of dev and test.
         data: The rows.
         embedded: The untuned encoder's embeddings.
@@ -48,8 +51,7 @@ def measure_curve(
     )
     resamples, seed = experiment.scoring.resamples, experiment.seed
 
-    def on_dev(name: str, one: Trained) -> Classified:
-        raw = one.logits(data.dev.texts, "classify dev")
+    def on_dev(name: str, raw: NDArray[Any]) -> Classified:
         return evaluate(data.dev, name, probabilities(raw, multi))
 
     def point(rows: int, result: Classified, seconds: float) -> Point:
@@ -60,11 +62,12 @@ def measure_curve(
         start = time.perf_counter()
         part = run.inside(f"curve/{rows}")
         found = learn(replace(data, train=train.select(order[:rows])), embedded, experiment, part)
-        taken = point(rows, on_dev(f"{rows} rows", found), time.perf_counter() - start)
+        raw = found.logits(data.dev.texts, "classify dev")
+        taken = point(rows, on_dev(f"{rows} rows", raw), time.perf_counter() - start)
         shutil.rmtree(part.dir)
         return taken
 
-    tuned = on_dev("fine-tuned", trained)
+    tuned = on_dev("fine-tuned", raw_dev)
     took = run.manifest["seconds"].get("train", 0.0)
     points = learning_curve(sizes, measure, run.dir / FILE, known=[point(len(train), tuned, took)])
     beside = []

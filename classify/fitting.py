@@ -1,6 +1,7 @@
 """One training of a classifier's weights: what all ways share, whatever a batch and its loss are."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from peft import PeftModel
@@ -8,8 +9,8 @@ from torch.utils.data import Sampler
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, Trainer, TrainingArguments
 
 from classify.config import ClassifyExperiment
-from classify.heads import freeze, parameter_groups, trainable
-from finewise.config import DEV_KEY
+from classify.heads import classifier, freeze, parameter_groups, trainable
+from finewise.config import DEV_KEY, ExperimentConfig
 from finewise.console import say
 from finewise.device import use_bf16
 from finewise.errors import InputError
@@ -59,7 +60,7 @@ class ClassifyTrainer(Trainer):
 def fit_weights(
     model: PreTrainedModel | PeftModel,
     tokenizer: PreTrainedTokenizerBase,
-    experiment: ClassifyExperiment,
+    experiment: ExperimentConfig,
     run: Run,
     *,
     rows: int,
@@ -73,13 +74,13 @@ def fit_weights(
     """Train a model in place; it ends with the weights of the checkpoint that dev chose.
 
     Args:
-        model: After `classify.model.load_classifier`, with LoRA or without.
+        model: After `classify.model.load_classifier`, with LoRA or without, or `classify.spans.model.load_tagger`.
         tokenizer: Its tokenizer.
-        experiment: The settings.
+        experiment: The settings: a ClassifyExperiment where `groups` is None.
         run: The run, which may be a resumed one.
         rows: Training rows, which the collator knows by their numbers.
         steps: Of the optimiser.
-        collator: Makes a batch, with one label per text.
+        collator: Makes a batch, with `labels`: one per text, or a row of them.
         loss: The Trainer's `compute_loss_func`.
         score: Gives the dev score of the model as it is.
         sampler: Order of the rows; None draws each once per epoch.
@@ -90,17 +91,20 @@ def fit_weights(
     """
     run.check_space(needed_space(model, experiment.run.keep_checkpoints))
     if groups is None:
-        freeze(model, experiment.tuning)
+        assert isinstance(experiment, ClassifyExperiment)
+        tuning, optim = experiment.tuning, experiment.optim
+        freeze(model, tuning)
+        groups = partial(
+            parameter_groups, model, tuning, learning_rate=optim.learning_rate, weight_decay=optim.weight_decay
+        )
     learn, weights = trainable(model)
     if not learn:
         raise InputError("tuning freezes all weights; nothing is left to train")
     if learn < weights:
         say(f"trained: {learn:,} of {weights:,} weights ({learn / weights:.1%})")
-    inner = model.get_base_model() if isinstance(model, PeftModel) else model
-    assert isinstance(inner, PreTrainedModel)
     say(
         settle(
-            inner,
+            classifier(model),
             tokenizer.model_max_length,
             recompute=experiment.recompute,
             given_tokens=experiment.micro_batch_tokens,
@@ -126,15 +130,6 @@ def fit_weights(
         compute_loss_func=loss,
         callbacks=callbacks(run, seen, experiment),
     )
-    trainer.seen, trainer.dev_key, trainer.score, trainer.sampler = seen, key, score, sampler
-    trainer.groups = groups or (
-        lambda decayed: parameter_groups(
-            model,
-            experiment.tuning,
-            learning_rate=experiment.optim.learning_rate,
-            weight_decay=experiment.optim.weight_decay,
-            decayed=decayed,
-        )
-    )
+    trainer.seen, trainer.dev_key, trainer.score, trainer.groups, trainer.sampler = seen, key, score, groups, sampler
     trainer.remove_callback(PrinterCallback)  # our callbacks print; it would repeat every line
     return fit(trainer, run, seen, patience=experiment.selection.patience)

@@ -176,7 +176,7 @@ def trainable(model: nn.Module) -> tuple[int, int]:
 
 
 def parameter_groups(
-    model: nn.Module, config: TuningConfig, *, learning_rate: float, weight_decay: float, decayed: Sequence[str]
+    model: nn.Module, config: TuningConfig, decayed: Sequence[str], *, learning_rate: float, weight_decay: float
 ) -> list[dict[str, Any]]:
     """Return the optimiser's groups, with the learning rate of layer l of n: learning_rate * layer_decay^(n + 1 - l).
 
@@ -186,9 +186,9 @@ def parameter_groups(
     Args:
         model: The classifier, with LoRA or without.
         config: `layer_decay` and `head_learning_rate`.
+        decayed: Names of parameters, from `Trainer.get_decay_parameter_names`.
         learning_rate: Peak rate of what is above the layers.
         weight_decay: Of the weights in `decayed`; 0 for the others.
-        decayed: Names of parameters, from `Trainer.get_decay_parameter_names`.
     """
     depths, layers = _depths(body(model))
     depth_of = {id(parameter): depth for parameter, depth in depths}

@@ -90,32 +90,23 @@ def load_classifier(
     try:
         parts = Parts.read(reference, config.revision)
         found = AutoConfig.from_pretrained(reference, subfolder=parts.subfolder, **source)
-        own = _keeps_head(found, space)
+        own = keeps_head(found, "SequenceClassification", space.names)
         multi = space.kind == "multi"
         labels: dict[str, Any] = {
             "num_labels": classes,
-            "id2label": dict(enumerate(space.names)),
-            "label2id": {name: index for index, name in enumerate(space.names)},
+            "id2label": space.id2label,
+            "label2id": space.label2id,
             # Without it transformers guesses by the labels' type, and takes one label for a regression.
             "problem_type": "multi_label_classification" if multi else "single_label_classification",
         }
         with silent(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             if head == "pooled" and not isinstance(found, PooledConfig):
-                model = _pooled(config.name, reference, parts, source, labels)
+                model: PreTrainedModel = _pooled(config.name, reference, parts, source, labels)
             else:
                 for key, value in labels.items():
                     setattr(found, key, value)
-                model, info = AutoModelForSequenceClassification.from_pretrained(
-                    reference,
-                    config=found,
-                    subfolder=parts.subfolder,
-                    dtype=torch.float32,
-                    ignore_mismatched_sizes=True,
-                    output_loading_info=True,
-                    **source,
-                )
-                check_weights(config.name, model, info)
+                model = pretrained(AutoModelForSequenceClassification, config.name, reference, found, parts, source)
             if not own:
                 new_head(head_linear(model), getattr(found, "initializer_range", None) or 0.02)
         tokenizer = AutoTokenizer.from_pretrained(reference, subfolder=parts.tokenizer, **source)
@@ -127,8 +118,6 @@ def load_classifier(
             f"model.name={config.name}: cannot load it as a classifier: {first_line(error)}{hint}"
         ) from error
     set_limit(config, parts, model, tokenizer)
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
     if getattr(model.config, "pad_token_id", None) is None:  # heads of decoders find the last token by it
         model.config.pad_token_id = tokenizer.pad_token_id
     if config.query_prompt:
@@ -232,22 +221,48 @@ def _pooled(
     return model
 
 
-def _keeps_head(found: PretrainedConfig, space: LabelSpace) -> bool:
-    """Tell whether the checkpoint's head is for these labels in this order."""
+def keeps_head(found: PretrainedConfig, kind: str, names: tuple[str, ...]) -> bool:
+    """Tell whether the checkpoint has a head of this kind for these labels in this order."""
     architectures = getattr(found, "architectures", None) or []
-    is_classifier = any("SequenceClassification" in name for name in architectures)
     known = {int(index): name for index, name in (found.id2label or {}).items()}
-    return is_classifier and tuple(known[index] for index in sorted(known)) == space.names
+    return any(kind in name for name in architectures) and tuple(known[index] for index in sorted(known)) == names
 
 
-def check_weights(name: str, model: PreTrainedModel, info: dict[str, Any]) -> None:
-    """Refuse a checkpoint that lacks weights of the body: the library would draw them at random and go on."""
+def pretrained(
+    kind: Any, name: str, reference: str, found: PretrainedConfig, parts: Parts, source: dict[str, Any]
+) -> PreTrainedModel:
+    """Load a model with a head in fp32, and refuse a checkpoint that lacks weights of the body.
+
+    The library would draw those at random and go on.
+
+    Args:
+        kind: transformers' AutoModelFor... of the head.
+        name: The model, as the settings name it.
+        reference: Where it is.
+        found: Its configuration, with the labels of the head.
+        parts: Where in it the encoder is.
+        source: More arguments of `from_pretrained`.
+
+    Raises:
+        InputError: Names a weight that is missing.
+    """
+    model, info = kind.from_pretrained(
+        reference,
+        config=found,
+        subfolder=parts.subfolder,
+        dtype=torch.float32,
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
+        **source,
+    )
     last = head_name(model) + "."
     sizes = [key for key, *_ in info["mismatched_keys"] if not key.startswith(last)]
     prefix = model.base_model_prefix + "."
     # Many checkpoints have no pooler, because what they were trained for reads none; it is drawn anew with the head.
     missing = [key for key in info["missing_keys"] if key.startswith(prefix) and "pooler" not in key]
     _refuse(name, sorted([*missing, *sizes]), model)
+    loaded: PreTrainedModel = model
+    return loaded
 
 
 def _refuse(name: str, missing: list[str], model: PreTrainedModel) -> None:
@@ -259,7 +274,7 @@ def _refuse(name: str, missing: list[str], model: PreTrainedModel) -> None:
 
 
 def set_limit(config: ModelConfig, parts: Parts, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Let the tokenizer cut texts at `max_seq_length`, or at what the model says itself."""
+    """Let the tokenizer cut texts at `max_seq_length`, or at what the model says itself, and let it pad."""
     base = body(model)
     text = base.config.get_text_config()
     positions = getattr(text, "max_position_embeddings", None)
@@ -273,6 +288,8 @@ def set_limit(config: ModelConfig, parts: Parts, model: PreTrainedModel, tokeniz
             f"got {config.max_seq_length}"
         )
     tokenizer.model_max_length = config.max_seq_length or min(limits)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
 
 
 @contextmanager

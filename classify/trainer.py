@@ -8,6 +8,7 @@ from benchmarks.text.logistic import probabilities
 from classify.config import ClassifyExperiment
 from classify.features import RowCollator
 from classify.fitting import fit_weights
+from classify.heads import classifier
 from classify.logits import logits
 from classify.losses import build
 from finewise import processes
@@ -37,8 +38,7 @@ def train(
     Raises:
         InputError: The loss became no number, no weight is left to train, or the disk is full.
     """
-    inner = model.get_base_model() if isinstance(model, PeftModel) else model
-    assert isinstance(inner, PreTrainedModel)
+    inner = classifier(model)
     rows, metric = len(data.train), experiment.selection.metric
     bf16 = use_bf16(experiment.run.precision, str(model.device))
     return fit_weights(

@@ -6,7 +6,7 @@ or the files are wrong.
 
 from pathlib import Path
 
-from finewise.config import AuditRunConfig, ModelConfig
+from finewise.config import AuditRunConfig
 from finewise.console import out, say
 from finewise.errors import InputError
 from finewise.record import write_json
@@ -17,16 +17,9 @@ from finewise.settings import entry
 def main(config: AuditRunConfig) -> None:
     """Read, split and audit the data, print what was found, and exit with 1 when training would be refused."""
     from finewise.data.load import prepare
-    from finewise.data.tokens import TokenLimit, token_limit
+    from finewise.data.tokens import limit_to_show
 
-    limit: TokenLimit | str
-    try:
-        limit = token_limit(config.model)
-    except InputError as error:
-        if config.model.name != ModelConfig().name:
-            raise
-        limit = f"texts that will be cut were not counted: {error}"
-    report = prepare(config.data, config.audit, config.seed, limit=limit).report
+    report = prepare(config.data, config.audit, config.seed, limit=limit_to_show(config.model)).report
     out.print(report)
     if config.output is not None:
         try:

@@ -1,17 +1,20 @@
 """The cards of `debian` and `debtags`: Hugging Face data-set cards, filled in with what the builder counted.
 
-What all cards share is here too: CLEANING, LICENCE, release(), length_table(), checksums().
+What all cards share is here too: common() and the functions behind it.
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import quantiles
 
+from benchmarks.datasets.debian_classifiers import Scores
 from benchmarks.datasets.debian_fetch import Snapshot
 from benchmarks.datasets.debian_split import CORPUS_END, DEV_END, NEAR_DUPLICATE, QUERY_MIN_WORDS, TEST_END
 
-CLEANING = """\
+_CLEANING = """\
 - Boilerplate: a paragraph that, with the package's own names and numbers masked, occurs in 10 or more source
   packages ("This package contains the shared library.") is removed wherever it stands; paragraphs under four
   words (headings) stay.
@@ -20,7 +23,7 @@ CLEANING = """\
 - Text: wrapped lines joined, paragraphs separated by an empty line, each list item on a line of its own that
   begins with `- `, Unicode NFC, no control characters."""
 
-LICENCE = """\
+_LICENCE = """\
 The descriptions are part of the Debian source packages, were written by their maintainers and upstream authors,
 and are distributed under **each package's own licence**. All of `main` meets the Debian Free Software
 Guidelines, so every text may be used, changed and passed on, by anyone and for any purpose; but the conditions
@@ -233,20 +236,14 @@ def debian_card(
 ) -> str:
     """The card of `debian`, from the builder's counts."""
     return _DEBIAN.format(
-        **release(snapshot),
+        **common(snapshot, selection, dropped, package="package"),
         **counts,
         queries=counts["dev"] + counts["test"],
         distractors=counts["corpus"] - counts["dev"] - counts["test"],
         sections=f"{sections} of them in train",
-        steps="\n".join(f"- {count:,} {what}" for what, count in selection.items()),
-        dropped="\n".join(f"  - {reason}: {count:,}" for reason, count in dropped.items()),
-        dev_end=DEV_END,
         test_end=TEST_END,
         corpus_end=CORPUS_END,
         query_min_words=QUERY_MIN_WORDS,
-        near=NEAR_DUPLICATE,
-        cleaning=CLEANING,
-        licence=LICENCE.format(package="package"),
         lengths=length_table(lengths),
         bm25_dev=bm25["dev"],
         bm25_test=bm25["test"],
@@ -268,7 +265,7 @@ def debtags_card(
 ) -> str:
     """The card of `debtags`, from the builder's counts; `judgements` are the relevant documents of each query."""
     return _DEBTAGS.format(
-        **release(snapshot),
+        **_release(snapshot),
         vocabulary_package=f"`{snapshot.vocabulary_package}`",
         queries=len(judgements),
         pairs=sum(judgements),
@@ -285,9 +282,61 @@ def debtags_card(
     )
 
 
-def release(snapshot: Snapshot) -> dict[str, str]:
+def common(
+    snapshot: Snapshot, selection: Mapping[str, int], dropped: Mapping[str, int], *, package: str
+) -> dict[str, object]:
+    """The fields that the cards of the sets with descriptions share.
+
+    Args:
+        snapshot: What was read.
+        selection: Step of the choice of packages -> packages left after it.
+        dropped: Reason -> packages dropped.
+        package: The column that holds the package.
+    """
+    return {
+        **_release(snapshot),
+        "steps": "\n".join(f"- {count:,} {what}" for what, count in selection.items()),
+        "cleaning": _CLEANING,
+        "dropped": drops(dropped),
+        "dev_end": DEV_END,
+        "near": NEAR_DUPLICATE,
+        "licence": _LICENCE.format(package=package),
+    }
+
+
+def _release(snapshot: Snapshot) -> dict[str, str]:
     """The fields by which a card names the release."""
     return {name: getattr(snapshot, name) for name in ("version", "codename", "suite", "date", "architecture")}
+
+
+def drops(dropped: Mapping[str, int]) -> str:
+    """A list of reason -> how many were dropped."""
+    return "\n".join(f"  - {reason}: {count:,}" for reason, count in dropped.items())
+
+
+def index_sums(snapshot: Snapshot) -> str:
+    """A list of the index files that were read, each with its sha256."""
+    return "\n".join(
+        f"  - `{name}`: `{hashlib.sha256(text.encode('utf-8')).hexdigest()}`"
+        for name, text in (("Packages", snapshot.packages), ("Translation-en", snapshot.translations))
+    )
+
+
+def rows_by_part(labels: Mapping[str, Counter[str]]) -> str:
+    """The rows of a table: a label, and its rows in train, dev and test; those with most in train first."""
+    train, dev, test = (labels[part] for part in ("train", "dev", "test"))
+    return "\n".join(
+        f"| `{label}` | {count:,} | {dev[label]:,} | {test[label]:,} |"
+        for label, count in sorted(train.items(), key=lambda item: (-item[1], item[0]))
+    )
+
+
+def accuracy_table(figures: Mapping[str, Sequence[Scores]]) -> str:
+    """The rows of a table: a system, and its accuracy and macro-F1 on each part."""
+    return "\n".join(
+        f"| {system} | " + " | ".join(f"{s.accuracy:.3f} | {s.macro_f1:.3f}" for s in scored) + " |"
+        for system, scored in figures.items()
+    )
 
 
 def _percentile(numbers: Sequence[int], percent: int) -> float:

@@ -6,7 +6,6 @@ document or a test text of the other.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -105,10 +104,6 @@ def write_sections(folder: Path, snapshot: Snapshot, selection: Mapping[str, int
         )
     card = sections_card(
         snapshot=snapshot,
-        index={
-            name: hashlib.sha256(text.encode("utf-8")).hexdigest()
-            for name, text in (("Packages", snapshot.packages), ("Translation-en", snapshot.translations))
-        },
         selection=selection,
         dropped=splits.dropped,
         min_train_rows=MIN_TRAIN_ROWS,

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from benchmarks.datasets import debian_classifiers
-from benchmarks.datasets.debian_card import CLEANING, LICENCE, checksums, length_table, release
+from benchmarks.datasets.debian_card import accuracy_table, checksums, common, index_sums, length_table, rows_by_part
 from benchmarks.datasets.debian_classifiers import Scores
 from benchmarks.datasets.debian_fetch import Snapshot
-from benchmarks.datasets.debian_split import CORPUS_END, DEV_END, NEAR_DUPLICATE
+from benchmarks.datasets.debian_split import CORPUS_END
 
 FEW = 5  # test rows: the F1 of a class with fewer says little
 
@@ -147,7 +147,6 @@ The sections are facts of the archive's index, which states no licence of its ow
 def sections_card(
     *,
     snapshot: Snapshot,
-    index: Mapping[str, str],
     selection: Mapping[str, int],
     dropped: Mapping[str, int],
     min_train_rows: int,
@@ -160,7 +159,6 @@ def sections_card(
 
     Args:
         snapshot: What was read.
-        index: Name of an index file -> its sha256.
         selection: Step of the choice of packages -> packages left after it.
         dropped: Reason -> packages dropped.
         min_train_rows: What a class needs.
@@ -180,7 +178,7 @@ def sections_card(
     ]
     best = max(scored[1].accuracy for scored in figures.values())
     return _CARD.format(
-        **release(snapshot),
+        **common(snapshot, selection, dropped, package="id"),
         classes=len(train),
         largest=max(train.values()),
         smallest=min(train.values()),
@@ -191,30 +189,18 @@ def sections_card(
             f"| `{part}.parquet` | {count.total():,} | {len(count)} | `id`, `text`, `label`, `source` |"
             for part, count in classes.items()
         ),
-        index="\n".join(f"  - `{name}`: `{digest}`" for name, digest in index.items()),
+        index=index_sums(snapshot),
         min_train_rows=min_train_rows,
         absent="".join(absent),
         few=sum(1 for count in test.values() if count < FEW),
         few_rows=FEW,
         test_classes=len(test),
-        steps="\n".join(f"- {count:,} {what}" for what, count in selection.items()),
-        cleaning=CLEANING,
-        dev_end=DEV_END,
         test_end=CORPUS_END,
-        dropped="\n".join(f"  - {reason}: {count:,}" for reason, count in dropped.items()),
-        near=NEAR_DUPLICATE,
-        class_table="\n".join(
-            f"| `{section}` | {count:,} | {classes['dev'][section]:,} | {test[section]:,} |"
-            for section, count in sorted(train.items(), key=lambda item: (-item[1], item[0]))
-        ),
+        class_table=rows_by_part(classes),
         lengths=length_table(lengths),
-        figures="\n".join(
-            f"| {system} | " + " | ".join(f"{s.accuracy:.3f} | {s.macro_f1:.3f}" for s in scored) + " |"
-            for system, scored in figures.items()
-        ),
+        figures=accuracy_table(figures),
         interval=1.96 * (best * (1 - best) / test.total()) ** 0.5,
         min_texts=debian_classifiers.MIN_TEXTS,
         c=debian_classifiers.C,
-        licence=LICENCE.format(package="id"),
         sums=checksums(sums),
     )

@@ -5,7 +5,6 @@ Packages, text and split are those of `debian-sections`; what is decided here is
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -124,10 +123,6 @@ def write_tagged(folder: Path, snapshot: Snapshot, selection: Mapping[str, int],
         )
     card = tagged_card(
         snapshot=snapshot,
-        index={
-            name: hashlib.sha256(text.encode("utf-8")).hexdigest()
-            for name, text in (("Packages", snapshot.packages), ("Translation-en", snapshot.translations))
-        },
         selection=selection,
         dropped=splits.dropped,
         min_train_rows=MIN_TRAIN_ROWS,

@@ -7,10 +7,10 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from benchmarks.datasets import debian_classifiers
-from benchmarks.datasets.debian_card import CLEANING, LICENCE, checksums, length_table, release
+from benchmarks.datasets.debian_card import checksums, common, index_sums, length_table, rows_by_part
 from benchmarks.datasets.debian_classifiers import TaggedScores
 from benchmarks.datasets.debian_fetch import Snapshot
-from benchmarks.datasets.debian_split import CORPUS_END, DEV_END, NEAR_DUPLICATE
+from benchmarks.datasets.debian_split import CORPUS_END
 
 FEW = 5  # test rows: the F1 of a label with fewer says little
 
@@ -142,7 +142,6 @@ here as under the same licence. finewise's own licence covers neither.
 def tagged_card(
     *,
     snapshot: Snapshot,
-    index: Mapping[str, str],
     selection: Mapping[str, int],
     dropped: Mapping[str, int],
     min_train_rows: int,
@@ -159,7 +158,6 @@ def tagged_card(
 
     Args:
         snapshot: What was read.
-        index: Name of an index file -> its sha256.
         selection: Step of the choice of packages -> packages left after it.
         dropped: Reason -> packages dropped.
         min_train_rows: What a label needs.
@@ -179,7 +177,7 @@ def tagged_card(
     absent = [f"`{label}`" for part in ("dev", "test") for label in sorted(train) if not labels[part][label]]
     shown = ", ".join(f"`{facet}` ({with_labels[facet]})" for facet in sorted(facets) if facet in with_labels)
     return _CARD.format(
-        **release(snapshot),
+        **common(snapshot, selection, dropped, package="id"),
         vocabulary_package=snapshot.vocabulary_package,
         labels=len(train),
         facets_in=len(with_labels),
@@ -191,7 +189,7 @@ def tagged_card(
             f"({min(counts)} to {max(counts)}) | `id`, `text`, `labels`, `source` |"
             for part, counts in per_row.items()
         ),
-        index="\n".join(f"  - `{name}`: `{digest}`" for name, digest in index.items()),
+        index=index_sums(snapshot),
         min_train_rows=min_train_rows,
         rare=rare,
         same=", ".join(f"`{tag}` (as `{label}`)" for tag, label in same.items()) or "none",
@@ -201,16 +199,8 @@ def tagged_card(
             118,
         ),
         few_rows=FEW,
-        steps="\n".join(f"- {count:,} {what}" for what, count in selection.items()),
-        cleaning=CLEANING,
-        dev_end=DEV_END,
         test_end=CORPUS_END,
-        dropped="\n".join(f"  - {reason}: {count:,}" for reason, count in dropped.items()),
-        near=NEAR_DUPLICATE,
-        label_table="\n".join(
-            f"| `{label}` | {count:,} | {labels['dev'][label]:,} | {test[label]:,} |"
-            for label, count in sorted(train.items(), key=lambda item: (-item[1], item[0]))
-        ),
+        label_table=rows_by_part(labels),
         program=train["role::program"] / len(per_row["train"]),
         lengths=length_table(lengths),
         figures="\n".join(
@@ -221,6 +211,5 @@ def tagged_card(
         ),
         min_texts=debian_classifiers.MIN_TEXTS,
         c=debian_classifiers.ONE_VS_REST_C,
-        licence=LICENCE.format(package="id"),
         sums=checksums(sums),
     )

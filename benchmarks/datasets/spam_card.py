@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from benchmarks.datasets import debian_classifiers
-from benchmarks.datasets.debian_card import checksums, length_table
+from benchmarks.datasets.debian_card import accuracy_table, checksums, drops, length_table
 from benchmarks.datasets.debian_classifiers import Scores
 from benchmarks.datasets.debian_split import NEAR_DUPLICATE
 
@@ -162,16 +162,13 @@ def spam_card(
         largest=largest,
         dev_end=bounds[0],
         test_end=bounds[1],
-        dropped="\n".join(f"  - {reason}: {count:,}" for reason, count in dropped.items()),
+        dropped=drops(dropped),
         folders="\n".join(
             f"| `{name}` | " + " | ".join(f"{count[name]:,}" for count in folders.values()) + " |"
             for name in sorted(folders["train"])
         ),
         lengths=length_table(lengths),
-        figures="\n".join(
-            f"| {system} | " + " | ".join(f"{s.accuracy:.3f} | {s.macro_f1:.3f}" for s in scored) + " |"
-            for system, scored in figures.items()
-        ),
+        figures=accuracy_table(figures),
         interval=1.96 * (best * (1 - best) / folders["test"].total()) ** 0.5,
         min_texts=debian_classifiers.MIN_TEXTS,
         c=debian_classifiers.C,

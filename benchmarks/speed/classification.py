@@ -54,12 +54,7 @@ class Classification(Contest):
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         config = AutoConfig.from_pretrained(folder)
         self.limit = min(given.limit, config.max_position_embeddings)
-        self._shape = Shape.of(config)
-
-    @property
-    def shape(self) -> Shape | None:
-        """The encoder's shape."""
-        return self._shape
+        self.shape = Shape.of(config)
 
     def rows(self, count: int) -> tuple[Any, list[list[int]]]:
         """Return tokenised texts with their labels, and the tokens of each."""

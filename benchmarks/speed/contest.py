@@ -44,6 +44,7 @@ class Contest(ABC):
         ours: Sides that compute with finewise, in the device's own precision.
         usual: Those that run unless --sides says otherwise; none means all.
         right: The plain side whose first step is right by definition.
+        shape: The encoder's; None where it is not known.
         chosen: What became of execution=auto.
     """
 
@@ -53,6 +54,7 @@ class Contest(ABC):
     ours: Sequence[str]
     usual: Sequence[str] = ()
     right: str = "plain-fp32"
+    shape: Shape | None
     chosen: str = ""
 
     def __init__(self, given: argparse.Namespace, scratch: Path) -> None:
@@ -126,11 +128,6 @@ class Contest(ABC):
     @abstractmethod
     def settings(self) -> dict[str, Any]:
         """Return what the numbers depend on, besides batch and steps."""
-
-    @property
-    @abstractmethod
-    def shape(self) -> Shape | None:
-        """The encoder's shape."""
 
     def works(self, rounds: int, rows: int) -> list[Work]:
         """Return the rows of each round, `rows` of them."""

@@ -60,12 +60,7 @@ class FewShot(Contest):
         model = library_model(self.reference, self.device, given.limit)
         self.limit: int = model.max_seq_length
         self.tokenizer = model.tokenizer
-        self._shape = Shape.of(model[0].model.config)
-
-    @property
-    def shape(self) -> Shape | None:
-        """The encoder's shape."""
-        return self._shape
+        self.shape = Shape.of(model[0].model.config)
 
     def rows(self, count: int) -> tuple[Any, list[list[int]]]:
         """Return the pairs that SetFit draws, and the tokens of both texts."""

@@ -39,12 +39,7 @@ class Training(Contest):
         model = library_model(self.reference, self.device, given.limit or LIMITS[given.texts])
         self.limit: int = model.max_seq_length
         self.tokenizer = model.tokenizer
-        self._shape = Shape.of(model[0].model.config)
-
-    @property
-    def shape(self) -> Shape | None:
-        """The encoder's shape."""
-        return self._shape
+        self.shape = Shape.of(model[0].model.config)
 
     def rows(self, count: int) -> tuple[Any, list[list[int]]]:
         """Return pairs, and the tokens of anchor and positive."""

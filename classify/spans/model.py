@@ -12,7 +12,7 @@ from transformers import (
 )
 
 from classify.heads import Float32Linear, head_linear, new_head
-from classify.model import Parts, check_weights, first_line, set_limit, silent
+from classify.model import Parts, first_line, keeps_head, pretrained, set_limit, silent
 from finewise.config import ModelConfig
 from finewise.data.labels.space import LabelSpace
 from finewise.device import pick_device, quiet
@@ -55,23 +55,11 @@ def load_tagger(
     try:
         parts = Parts.read(reference, config.revision)
         found = AutoConfig.from_pretrained(reference, subfolder=parts.subfolder, **source)
-        kind = "TokenClassification"
-        own = any(kind in name for name in getattr(found, "architectures", None) or []) and (
-            tuple(found.id2label[index] for index in sorted(found.id2label)) == space.names
-        )
+        own = keeps_head(found, "TokenClassification", space.names)
         found.num_labels, found.id2label, found.label2id = len(space), space.id2label, space.label2id
         with silent(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model, info = AutoModelForTokenClassification.from_pretrained(
-                reference,
-                config=found,
-                subfolder=parts.subfolder,
-                dtype=torch.float32,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-                **source,
-            )
-            check_weights(config.name, model, info)
+            model = pretrained(AutoModelForTokenClassification, config.name, reference, found, parts, source)
             if not own:
                 new_head(head_linear(model), getattr(found, "initializer_range", None) or 0.02)
         tokenizer = AutoTokenizer.from_pretrained(reference, subfolder=parts.tokenizer, **source)
@@ -82,9 +70,7 @@ def load_tagger(
             f"model.name={config.name}: cannot load it as a token classifier: {first_line(error)}"
         ) from error
     set_limit(config, parts, model, tokenizer)
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
     head_linear(model).__class__ = Float32Linear
-    model.to(target)
+    model.to(torch.device(target))  # type: ignore[arg-type]  # its decorator loses self
     attach(model, execution=execution, micro_batch_tokens=micro_batch_tokens)
     return model, tokenizer

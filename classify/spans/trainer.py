@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, TrainingArguments, set_seed
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from benchmarks.metrics.entities import count, evaluated
-from classify.fitting import ClassifyTrainer
+from classify.fitting import fit_weights
 from classify.spans.align import IGNORED, Windows, labels, windows
 from classify.spans.config import TokensExperiment
 from classify.spans.load import TaggedData
@@ -20,12 +20,10 @@ from classify.spans.model import load_tagger
 from classify.spans.rows import Tagged
 from classify.spans.tagging import entities, padded, tag
 from finewise import processes
-from finewise.config import DEV_KEY
 from finewise.console import progress, say
 from finewise.device import use_bf16
-from finewise.features import ROW, numbered
-from finewise.fit import Outcome, Seen, callbacks, fit, needed_space, total_steps, training_arguments
-from finewise.memory import settle
+from finewise.features import ROW
+from finewise.fit import Outcome, total_steps
 from finewise.run import Run
 
 
@@ -109,7 +107,6 @@ def train(data: TaggedData, experiment: TokensExperiment, run: Run) -> Trained:
         seed=experiment.seed,
     )
     bf16 = use_bf16(experiment.run.precision, str(model.device))
-    run.check_space(needed_space(model, experiment.run.keep_checkpoints))
     found = {
         rows.split: windows(tokenizer, rows.texts, rows.words, experiment.windows.overlap)
         for rows in (data.train, data.dev, data.test)
@@ -121,15 +118,6 @@ def train(data: TaggedData, experiment: TokensExperiment, run: Run) -> Trained:
                 f"{split}: {one.long} of {one.texts} texts are longer than {tokenizer.model_max_length} tokens and are read in "
                 f"overlapping windows ({len(one)} in all); nothing is cut{lost}"
             )
-    say(
-        settle(
-            model,
-            tokenizer.model_max_length,
-            recompute=experiment.recompute,
-            given_tokens=experiment.micro_batch_tokens,
-            bf16=bf16,
-        )
-    )
     outcome = _fit(model, tokenizer, data, found, experiment, run, bf16=bf16)
     return Trained(model=model, tokenizer=tokenizer, outcome=outcome, bf16=bf16, windows=found)
 
@@ -148,7 +136,6 @@ def _fit(
     tags = labels(rows, data.train.tags, experiment.windows.pieces)
     metric, optim = experiment.selection.metric, experiment.optim
     steps = total_steps(experiment, -(-len(rows) // (optim.batch_size * processes.world())))
-    seen = Seen()
 
     def collate(batch: Sequence[Mapping[str, int]]) -> dict[str, Tensor]:
         numbers = [item[ROW] for item in batch]
@@ -165,29 +152,18 @@ def _fit(
     weights = None
     if experiment.class_weights == "balanced":
         weights = torch.from_numpy(balanced(data.train.counts)).to(model.device)
-    trainer = ClassifyTrainer(
-        model=model,
-        args=training_arguments(
-            TrainingArguments,
-            experiment,
-            run,
-            steps=steps,
-            metric=DEV_KEY.format(metric=metric),
-            remove_unused_columns=False,
-            label_names=["labels"],
-        ),
-        train_dataset=numbered(len(rows)),
-        eval_dataset=numbered(1),  # it wants one; `evaluate` takes the rows themselves
-        data_collator=collate,
-        compute_loss_func=CrossEntropy(weights),
-        callbacks=callbacks(run, seen, experiment),
+    return fit_weights(
+        model,
+        tokenizer,
+        experiment,
+        run,
+        rows=len(rows),
+        steps=steps,
+        collator=collate,
+        loss=CrossEntropy(weights),
+        score=lambda: score_dev(model, pad, found["dev"], data.dev, metric, bf16=bf16),
+        groups=groups,
     )
-    trainer.seen = seen
-    trainer.dev_key = DEV_KEY.format(metric=metric)
-    trainer.score = lambda: score_dev(model, pad, found["dev"], data.dev, metric, bf16=bf16)
-    trainer.groups = groups
-    trainer.remove_callback(PrinterCallback)  # our callbacks print; it would repeat every line
-    return fit(trainer, run, seen, patience=experiment.selection.patience)
 
 
 def score_dev(model: PreTrainedModel, pad: int, found: Windows, dev: Tagged, metric: str, *, bf16: bool) -> float:

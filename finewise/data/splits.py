@@ -51,17 +51,7 @@ def split(pairs: Pairs, dev_size: float | None, test_size: float | None, seed: i
     Raises:
         InputError: There are too few rows, or they hang together too much.
     """
-    total = len(pairs)
-    targets = {
-        name: target_rows(name, size, total, pairs.reference)
-        for name, size in (("test", test_size), ("dev", dev_size))
-        if size
-    }
-    if sum(targets.values()) > total - 2:
-        raise InputError(
-            f"{pairs.reference}: dev and test would take {sum(targets.values())} of {total} rows; "
-            f"{'set ' + ' and '.join(f'data.{name}_size' for name in targets)} lower"
-        )
+    targets = targets_of(dev_size, test_size, len(pairs), pairs.reference, MAX_ROWS)
     made = made_by(("finewise.data.splits", "finewise.data.keys"), ("numpy", "scipy"))
     key = combine("split", made, pairs.revision, *targets.items(), seed)
 
@@ -90,19 +80,35 @@ def _drawn(pairs: Pairs, targets: Mapping[str, int], seed: int) -> NDArray[np.in
     return part[labels]
 
 
-def target_rows(name: str, size: float, total: int, reference: str, most: int = MAX_ROWS) -> int:
-    """Return how many of `total` rows dev or test is to hold out.
+def targets_of(
+    dev_size: float | None, test_size: float | None, total: int, reference: str, most: int
+) -> dict[str, int]:
+    """Return how many of `total` rows test and dev are to hold out, those that are asked for.
 
     Args:
-        name: "dev" or "test".
-        size: A share below 1, which comes to `most` rows at most, or a number of rows.
+        dev_size: A share below 1, which comes to `most` rows at most, or a number of rows; None for no dev.
+        test_size: The same for test.
         total: See above.
         reference: What messages call the data.
         most: See above.
 
     Raises:
-        InputError: The share comes to too few rows, or the number is no whole one.
+        InputError: A share comes to too few rows, a number is no whole one, or too few rows would be left.
     """
+    targets = {
+        name: _target(name, size, total, reference, most)
+        for name, size in (("test", test_size), ("dev", dev_size))
+        if size
+    }
+    if sum(targets.values()) > total - 2:
+        raise InputError(
+            f"{reference}: dev and test would take {sum(targets.values())} of {total} rows; "
+            f"{'set ' + ' and '.join(f'data.{name}_size' for name in targets)} lower"
+        )
+    return targets
+
+
+def _target(name: str, size: float, total: int, reference: str, most: int) -> int:
     if size < 1:
         rows = min(most, round(size * total))
         if rows < MIN_ROWS:

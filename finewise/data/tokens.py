@@ -42,6 +42,20 @@ class TokenLimit:
     tokenizer: "TextTokenizer | None" = None
 
 
+def limit_to_show(model: ModelConfig) -> TokenLimit | str:
+    """Return `token_limit` of an audit alone, which the default model need not be there for: then one line that says why.
+
+    Raises:
+        InputError: A model that was asked for does not exist, or its tokenizer is damaged.
+    """
+    try:
+        return token_limit(model)
+    except InputError as error:
+        if model.name != ModelConfig().name:
+            raise
+        return f"texts that will be cut were not counted: {error}"
+
+
 def token_limit(model: ModelConfig) -> TokenLimit | str:
     """Read tokenizer and limit of a model's folder, or of a hub model that was downloaded before.
 

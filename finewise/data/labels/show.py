@@ -8,13 +8,13 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from finewise.config import LabelAuditRunConfig, ModelConfig
+from finewise.config import LabelAuditRunConfig
 from finewise.console import out, say
 from finewise.data.labels.load import prepare_labels
 from finewise.data.labels.rows import Labelled
 from finewise.data.labels.suspects import Suspects, advice
 from finewise.data.report import shorten
-from finewise.data.tokens import TokenLimit, token_limit
+from finewise.data.tokens import limit_to_show
 from finewise.errors import InputError
 from finewise.record import write_json
 
@@ -28,14 +28,7 @@ def show_audit(config: LabelAuditRunConfig) -> bool:
     Raises:
         InputError: The data is wrong, or a file cannot be written.
     """
-    limit: TokenLimit | str
-    try:
-        limit = token_limit(config.model)
-    except InputError as error:
-        if config.model.name != ModelConfig().name:
-            raise
-        limit = f"texts that will be cut were not counted: {error}"
-    data = prepare_labels(config.data, config.audit, config.seed, limit=limit)
+    data = prepare_labels(config.data, config.audit, config.seed, limit=limit_to_show(config.model))
     out.print(data.report)
     found, train = data.suspects, data.audited
     if found is not None and found.likely and config.show:

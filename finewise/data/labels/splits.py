@@ -19,7 +19,7 @@ from scipy.sparse.csgraph import connected_components
 
 from finewise.data.keys import combine, mix
 from finewise.data.labels.rows import Labelled
-from finewise.data.splits import target_rows
+from finewise.data.splits import targets_of
 from finewise.data.store import entry, made_by
 from finewise.errors import InputError
 
@@ -56,17 +56,7 @@ def split_labels(data: Labelled, dev_size: float | None, test_size: float | None
     Raises:
         InputError: There are too few rows, or they hang together too much.
     """
-    total = len(data)
-    targets = {
-        name: target_rows(name, size, total, data.reference, MAX_ROWS)
-        for name, size in (("test", test_size), ("dev", dev_size))
-        if size
-    }
-    if sum(targets.values()) > total - 2:
-        raise InputError(
-            f"{data.reference}: dev and test would take {sum(targets.values())} of {total} rows; "
-            f"{'set ' + ' and '.join(f'data.{name}_size' for name in targets)} lower"
-        )
+    targets = targets_of(dev_size, test_size, len(data), data.reference, MAX_ROWS)
     made = made_by(MODULES, ("numpy", "scipy"))
     groups = "" if data.groups is None else hashlib.sha256(data.groups.tobytes()).hexdigest()
     key = combine("label split", made, data.revision, groups, *targets.items(), seed)

@@ -5,37 +5,23 @@ The forks begin before torch has computed anything: threads that were running wo
 Usage: python crash.py MODEL TRAIN_FILE ROOT POINT... ; each point's runs are under ROOT/POINT.
 """
 
-import os
-import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import classify.fitting
 import classify.spans.export
 import classify.spans.prove
-import classify.spans.trainer
 from classify.spans.config import TokenDataConfig, TokensExperiment
 from classify.tokens import main
 from finewise.config import AuditConfig, ModelConfig, OptimConfig, RunConfig, SelectionConfig
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from killing import Points, attempt, before_call
 
-def before_call(number: int, owner: Any, name: str) -> None:
-    """Die just before the `number`-th call of a function."""
-    real, calls = getattr(owner, name), [0]
-
-    def counted(*args: Any, **kwargs: Any) -> Any:
-        calls[0] += 1
-        if calls[0] == number:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return real(*args, **kwargs)
-
-    setattr(owner, name, counted)
-
-
-POINTS: dict[str, Callable[[], None]] = {
-    "before-the-first-checkpoint": lambda: before_call(10, classify.spans.trainer.ClassifyTrainer, "compute_loss"),
-    "between-checkpoints": lambda: before_call(50, classify.spans.trainer.ClassifyTrainer, "compute_loss"),
+POINTS: Points = {
+    "before-the-first-checkpoint": lambda: before_call(10, classify.fitting.ClassifyTrainer, "compute_loss"),
+    "between-checkpoints": lambda: before_call(50, classify.fitting.ClassifyTrainer, "compute_loss"),
     "before-test": lambda: before_call(1, classify.spans.prove, "entities"),
     "before-the-record": lambda: before_call(1, classify.spans.export, "save_predictions"),
 }
@@ -57,9 +43,5 @@ def experiment(model: str, train: str, root: str, **more: Any) -> TokensExperime
 if __name__ == "__main__":
     model, train, root, *points = sys.argv[1:]
     for point in points:
-        child = os.fork()
-        if child == 0:
-            POINTS[point]()
-            main(experiment(model, train, str(Path(root) / point)))
-            os._exit(0)
-        print(point, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        killed = attempt(POINTS[point], lambda place: main(experiment(model, train, place)), str(Path(root) / point))
+        print(point, killed, flush=True)
