@@ -10,10 +10,11 @@ from benchmarks.paper import card, closing_sections, data_facts, score_sections,
 from benchmarks.table import label
 from classify.config import METHODS, ClassifyExperiment
 from classify.decide import Decisions
+from classify.distil_config import SoftLabelsConfig
 from classify.losses_config import LOSSES, loss_for
 from classify.onnx import export_onnx
 from classify.pooled import PooledForSequenceClassification
-from classify.prove import Proof, words
+from classify.prove import Proof, unlike, words
 from classify.reading import FIELD, Reader
 from classify.static import StaticForSequenceClassification
 from classify.ways import Trained
@@ -72,7 +73,11 @@ def write_record(
             "scores": rows(proof.scores),
             "comparisons": rows(proof.comparisons),
             "decisions": proof.decisions,
-            "words": words(proof.decisions, data.space.kind) + ([worth.said.text] if worth else []),
+            "words": [
+                *words(proof.decisions, data.space.kind),
+                *unlike(experiment),
+                *([worth.said.text] if worth else []),
+            ],
             "curve": worth.summary() if worth else None,
             "classes": per_class(proof.results[0]),
             "slices": proof.slices,
@@ -85,7 +90,9 @@ def write_record(
 
 def model_card(trained: Trained, proof: Proof, data: LabelledData, experiment: ClassifyExperiment) -> str:
     """Return the model's README.md: how to use it, scores beside baselines, decisions, data, settings, limits."""
-    base, outcome, optim = experiment.model.name, trained.outcome, experiment.optim
+    outcome, optim = trained.outcome, experiment.optim
+    # A student is made of its teacher.
+    base = experiment.method.teacher if isinstance(experiment.method, SoftLabelsConfig) else experiment.model.name
     method = _name(METHODS, experiment.method)
     front = {
         "library_name": "transformers",
@@ -135,7 +142,7 @@ was asked for."""
             ("Decisions", "\n".join(f"- {sentence}" for sentence in words(proof.decisions, data.space.kind))),
             ("Data", data_facts(experiment.data.name, data.rows, data.revision, data.report)),
             ("Training", f"{trained_how}\nEvery setting is in the run's config.yaml."),
-            ("Limits", limits),
+            ("Limits", "\n\n".join((limits, *unlike(experiment)))),
         ],
     )
 

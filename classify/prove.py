@@ -52,6 +52,16 @@ def fit_baselines(data: LabelledData, embedded: Embedded, experiment: ClassifyEx
     return measured(data.train, [data.dev, data.test], needs, experiment.selection.metric, experiment.seed, wanted)
 
 
+def unlike(experiment: ClassifyExperiment) -> list[str]:
+    """Return in sentences what the baselines read otherwise than the classifier."""
+    named = [name for name in ("knn", "linear_probe") if name in experiment.baselines]
+    if experiment.reading.how == "head" or not named:
+        return []
+    return [
+        f"baselines: {' and '.join(named)} read the head of a long text alone, not reading.how={experiment.reading.how}"
+    ]
+
+
 def decide(trained: Trained, data: LabelledData, experiment: ClassifyExperiment) -> tuple[Decisions, NDArray[Any]]:
     """Fit calibration, thresholds, abstention and sets on dev; return them and the logits of dev."""
     raw = trained.logits(data.dev.texts, "classify dev")

@@ -3,6 +3,7 @@
 from typing import Any
 
 from classify.config import METHODS, ClassifyExperiment
+from classify.distil_config import SoftLabelsConfig
 from classify.losses_config import LOSSES
 from finewise.settings import entry
 
@@ -25,8 +26,10 @@ def main(experiment: ClassifyExperiment) -> float:
     imported where it is needed: a mistake in the settings or the data is answered before torch is there.
     """
     from benchmarks.result import show
+    from finewise.data.sources import revision
     from finewise.inputs import check_inputs, check_packages, own_references, pin_inputs
     from finewise.processes import leave
+    from finewise.references import content_of, model_reference
     from finewise.run import Run
 
     references = own_references(experiment)
@@ -35,6 +38,10 @@ def main(experiment: ClassifyExperiment) -> float:
         check_packages("onnx=true", "onnx", "onnxruntime")
     with Run.open("classify", experiment, resume=experiment.resume) as run:
         pin_inputs(run, experiment, references)
+        if isinstance(experiment.method, SoftLabelsConfig):
+            run.pin("method.teacher", content_of(model_reference(experiment.method.teacher)))
+            if experiment.method.unlabelled is not None:
+                run.pin("method.unlabelled", revision(experiment.method.unlabelled))
         if run.finished is not None:
             leave()
             return show(run, run.finished, loads_with(run.finished))
@@ -70,7 +77,7 @@ def main(experiment: ClassifyExperiment) -> float:
             with run.stage("curve"):
                 from classify.curve import measure_curve
 
-                worth = measure_curve(trained, baselines, data, embedded, experiment, run)
+                worth = measure_curve(raw_dev, baselines, data, embedded, experiment, run)
         with run.stage("save"):
             from classify.export import save_model, write_record
 

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks.metrics.entities import Counts, Entity, Values, count, evaluated, measured, resampled
-from benchmarks.resampling import bootstrap, together
-from benchmarks.significance import LEVEL
+from benchmarks.resampling import bootstrapped, permuted, together
+from benchmarks.significance import PairedTest, comparison_rows, score_rows
 from classify.spans.rows import Tagged
 from finewise.data.report import shorten
 from finewise.record import Comparison, Score
@@ -35,6 +34,21 @@ class Found:
     entities: Sequence[tuple[Entity, ...]]
     counts: Counts
 
+    @property
+    def benchmark(self) -> str:
+        """Name of the data."""
+        return self.data.name
+
+    @property
+    def split(self) -> str:
+        """Which part of it."""
+        return self.data.split
+
+    @property
+    def data_revision(self) -> str:
+        """Its content."""
+        return self.data.revision
+
     @classmethod
     def of(cls, system: str, data: Tagged, entities: Sequence[tuple[Entity, ...]]) -> "Found":
         """Count what is right."""
@@ -43,26 +57,11 @@ class Found:
 
 def scores(found: Found, metrics: Sequence[str], resamples: int, seed: int) -> list[Score]:
     """Return each metric with its 95% percentile interval over texts, or over the groups that they belong to."""
-    centers = evaluated(found.counts.sum(axis=0), metrics)
-    drawn = [
-        evaluated(resampled(found.counts, weights), metrics)
-        for weights in bootstrap(len(found.counts), together(found.data.groups), resamples, seed)
-    ]
-    low, high = _ends(np.concatenate(drawn, axis=1), centers)
-    return [
-        Score(
-            benchmark=found.data.name,
-            data_revision=found.data.revision,
-            split=found.data.split,
-            system=found.system,
-            metric=metric,
-            value=float(centers[place]),
-            low=float(low[place]),
-            high=float(high[place]),
-            n=len(found.data),
-        )
-        for place, metric in enumerate(metrics)
-    ]
+    size, groups = len(found.counts), together(found.data.groups)
+    around = bootstrapped(
+        lambda weights: evaluated(resampled(found.counts, weights), metrics), size, groups, resamples, seed
+    )
+    return score_rows(found, size, dict(zip(metrics, around, strict=True)))
 
 
 def compare(a: Found, b: Found, metrics: Sequence[str], resamples: int, seed: int) -> list[Comparison]:
@@ -70,44 +69,20 @@ def compare(a: Found, b: Found, metrics: Sequence[str], resamples: int, seed: in
 
     The test swaps what the two systems said, text by text (group by group), by a coin flip (Yeh 2000).
     """
-    groups = together(a.data.groups)
-    size = len(a.counts)
+    size, groups = len(a.counts), together(a.data.groups)
+    first, second, change = a.counts.sum(axis=0), b.counts.sum(axis=0), b.counts - a.counts
 
-    def difference(one: Any, other: Any) -> Values:
-        found: Values = evaluated(one, metrics) - evaluated(other, metrics)
-        return found
+    def difference(weights: Values) -> Values:
+        return evaluated(resampled(a.counts, weights), metrics) - evaluated(resampled(b.counts, weights), metrics)
 
-    first, second = a.counts.sum(axis=0), b.counts.sum(axis=0)
-    centers = difference(first, second)
-    drawn = [
-        difference(resampled(a.counts, weights), resampled(b.counts, weights))
-        for weights in bootstrap(size, groups, resamples, seed)
-    ]
-    low, high = _ends(np.concatenate(drawn, axis=1), centers)
-    rng = np.random.default_rng(seed)
-    units = size if groups is None else int(groups.max()) + 1
-    reach = np.abs(centers) * (1 - 1e-9) - 1e-12
-    as_far = np.zeros(len(metrics))
-    change = b.counts - a.counts
-    for start in range(0, resamples, 100):
-        swapped = rng.integers(0, 2, (units, min(100, resamples - start))).astype(np.float64)
-        moved = resampled(change, swapped if groups is None else swapped[groups])
-        as_far += (np.abs(difference(first + moved, second - moved)) >= reach[:, None]).sum(axis=1)
-    unit = "" if groups is None else " of groups"
-    return [
-        Comparison(
-            benchmark=a.data.name,
-            metric=metric,
-            a=a.system,
-            b=b.system,
-            difference=float(centers[place]),
-            low=float(low[place]),
-            high=float(high[place]),
-            p=float((as_far[place] + 1) / (resamples + 1)),
-            test=f"paired permutation{unit} ({resamples})",
-        )
-        for place, metric in enumerate(metrics)
-    ]
+    def swapped(swap: Values) -> Values:
+        moved = resampled(change, swap)
+        return evaluated(first + moved, metrics) - evaluated(second - moved, metrics)
+
+    around = bootstrapped(difference, size, groups, resamples, seed)
+    p, test = permuted(swapped, np.asarray(change.any(axis=(1, 2))), groups, resamples, seed)
+    found = {metric: PairedTest(*ends, value, test) for metric, ends, value in zip(metrics, around, p, strict=True)}
+    return comparison_rows(a, b, found)
 
 
 def per_type(found: Found) -> list[dict[str, Any]]:
@@ -162,10 +137,3 @@ def _shown(data: Tagged, row: int, entities: Sequence[Entity]) -> str:
     text = data.texts[row]
     by_place = sorted(entities, key=lambda one: one[1:])
     return ", ".join(f"{data.types[kind]}: {shorten(text[start:end], 40)}" for kind, start, end in by_place)
-
-
-def _ends(drawn: Values, centers: Values) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the ends of the intervals of `drawn` (M, R), none beyond its center; resamples without a value do not count."""
-    tail = (1 - LEVEL) / 2
-    low, high = np.nanquantile(drawn, [tail, 1 - tail], axis=1)
-    return np.fmin(low, centers), np.fmax(high, centers)

@@ -171,7 +171,10 @@ def _reset(tree: _Tree, key: str, schema: Schema) -> bool:
     setting = schema.find(key, tree.classes)
     if setting is None or setting.is_node or setting.default == MISSING or setting.default is dataclasses.MISSING:
         return False
-    _put(tree.values, key, setting.default)
+    # An experiment may give its groups other defaults than their classes have.
+    group = schema.find(key.rpartition(".")[0], tree.classes)
+    made = group.default() if group is not None and group.is_node and group.default is not group.kind else None
+    _put(tree.values, key, getattr(made, setting.key) if isinstance(made, setting.owner) else setting.default)
     return True
 
 

@@ -94,6 +94,7 @@ def test_a_student_with_half_the_layers_is_as_good_and_loads_plain(
     teacher = taught(make, tmp_path, head=head, multi=multi)
     main(make(multi=multi, method=Distil(teacher=str(teacher))))
     folder = model_of(tmp_path / "runs")
+    assert f"# default: {teacher} as a classifier of" in (folder / "README.md").read_text(encoding="utf-8")
     trust = head == "pooled"
     config = AutoConfig.from_pretrained(folder, trust_remote_code=trust)
     assert (config.body if trust else config).num_hidden_layers == 1
@@ -145,6 +146,24 @@ def test_unlabelled_texts_are_taught_but_none_that_dev_or_test_hold(
     assert macro_f1(tmp_path / "runs") > 0.5
     with pytest.raises(InputError, match=r"has no column 'words'; it has text"):
         with_unlabelled(Distil(teacher="x", unlabelled=str(tmp_path / "more.jsonl"), unlabelled_column="words"), data)
+
+
+def test_a_run_does_not_go_on_with_another_teacher_or_other_texts(make: Make, tmp_path: Path) -> None:
+    teacher, texts = taught(make, tmp_path), tmp_path / "more.jsonl"
+    texts.write_text('{"text": "bal bam"}', encoding="utf-8")
+    experiment = make(
+        method=DistilStatic(teacher=str(teacher), dimensions=4, unlabelled=str(texts)),
+        optim=OptimConfig(batch_size=16, epochs=1),
+        run=RunConfig(dir=str(tmp_path / "one"), device="cpu", precision="fp32"),
+        resume="auto",
+    )
+    main(experiment)
+    texts.write_text('{"text": "dol"}', encoding="utf-8")
+    with pytest.raises(InputError, match=r"the method\.unlabelled changed since this run began"):
+        main(experiment)
+    (teacher / "decisions.json").unlink()
+    with pytest.raises(InputError, match=r"the method\.teacher changed since this run began"):
+        main(experiment)
 
 
 def test_a_teacher_whose_labels_stand_in_another_order_is_understood(make: Make, tmp_path: Path) -> None:

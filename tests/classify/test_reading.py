@@ -23,6 +23,7 @@ from classify.logits import logits
 from classify.model import load_classifier
 from classify.model_config import TuningConfig
 from classify.predictor import Predictor
+from classify.prove import unlike
 from classify.reading import DOCUMENTS, Reader, pool, reading_of
 from classify.reading_config import ReadingConfig
 from classify.train import main
@@ -299,6 +300,14 @@ def test_other_ways_read_windows_too(
     check_saved(Predictor.load(run / "model", device="cpu", precision="fp32"), run, tmp_path)
     config = json.loads((run / "model" / "config.json").read_text())
     assert config["reading"] == {"how": "chunks", "window": None, "stride": None, "max_chunks": 8, "pool": "mean"}
+
+
+def test_it_is_said_that_baselines_read_the_head_alone() -> None:
+    data = LabelDataConfig(train="x")
+    (said,) = unlike(ClassifyExperiment(data=data, reading=HEAD_TAIL))
+    assert "knn and linear_probe read the head of a long text alone" in said
+    assert not unlike(ClassifyExperiment(data=data, reading=HEAD_TAIL, baselines=["majority", "tfidf_lr"]))
+    assert not unlike(ClassifyExperiment(data=data))
 
 
 def test_a_saved_model_that_is_trained_again_reads_as_the_new_settings_say(tiny_model: Path, tmp_path: Path) -> None:
