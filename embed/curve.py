@@ -10,10 +10,11 @@ from benchmarks.retrieval import EncoderSearcher, Result, evaluate_retrieval
 from benchmarks.significance import compare, scores
 from benchmarks.table import label
 from embed.config import EmbedExperiment
-from embed.data import EmbedData, TrainingRows
+from embed.data import EmbedData
 from embed.model import load_for
 from embed.prove import Untuned, words
 from embed.trainer import train
+from finewise.contrastive.rows import TrainingRows
 from finewise.curves.advise import Baseline
 from finewise.curves.points import FILE, Point, learning_curve
 from finewise.curves.sizes import nested, subset_sizes

@@ -6,10 +6,11 @@ from typing import Any
 from benchmarks.paper import card, closing_sections, data_facts, score_sections, training_sections, verdict_section
 from benchmarks.retrieval import PER_QUERY_FILE, save_per_query
 from benchmarks.table import label
-from embed.config import LOSSES, EmbedExperiment
+from embed.config import EmbedExperiment
 from embed.data import EmbedData
-from embed.negatives import Plan
 from embed.prove import Proof
+from finewise.contrastive.config import LOSSES
+from finewise.contrastive.negatives import Plan
 from finewise.curves.worth import Worth
 from finewise.device import describe, use_bf16
 from finewise.encoder import Encoder, dimension

@@ -1,6 +1,7 @@
 """`python -m embed.train +exp=embed-quickstart`: fine-tune an embedding model on pairs and prove the gain."""
 
-from embed.config import LOSSES, EmbedExperiment
+from embed.config import EmbedExperiment
+from finewise.contrastive.config import LOSSES
 from finewise.settings import entry
 
 LOADS_WITH = "SentenceTransformer"

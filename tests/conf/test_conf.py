@@ -11,8 +11,9 @@ from classify.config import METHODS, ClassifyExperiment
 from classify.losses_config import LOSSES as CLASS_LOSSES
 from classify.predict_config import PredictConfig
 from classify.spans.config import TokensExperiment
-from embed.config import LOSSES, EmbedExperiment
+from embed.config import EmbedExperiment
 from finewise.config import AuditRunConfig, LabelAuditRunConfig
+from finewise.contrastive.config import LOSSES
 from finewise.settings.edge import check, register
 from finewise.settings.help import examples, page, summary
 from finewise.settings.library import CONF, Library

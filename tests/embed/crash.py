@@ -11,12 +11,13 @@ import torch
 import benchmarks.baselines
 import embed.export
 import embed.prove
-import embed.trainer
+import finewise.contrastive.trainer
 import finewise.data.load
 import finewise.fit
-from embed.config import EmbedExperiment, MultipleNegativesRanking
+from embed.config import EmbedExperiment
 from embed.train import main
 from finewise.config import DataConfig, ModelConfig, OptimConfig, RunConfig, SelectionConfig
+from finewise.contrastive.config import MultipleNegativesRanking
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from killing import Points, before_call, half_written, kill_and_resume
@@ -24,9 +25,9 @@ from killing import Points, before_call, half_written, kill_and_resume
 POINTS: Points = {
     "none": lambda: None,
     "while the data is read": lambda: before_call(1, finewise.data.load, "audited"),
-    "before the first checkpoint": lambda: before_call(3, embed.trainer.EmbedTrainer, "compute_loss"),
-    "between checkpoints": lambda: before_call(15, embed.trainer.EmbedTrainer, "compute_loss"),
-    "in the second epoch": lambda: before_call(22, embed.trainer.EmbedTrainer, "compute_loss"),
+    "before the first checkpoint": lambda: before_call(3, finewise.contrastive.trainer.EncoderTrainer, "compute_loss"),
+    "between checkpoints": lambda: before_call(15, finewise.contrastive.trainer.EncoderTrainer, "compute_loss"),
+    "in the second epoch": lambda: before_call(22, finewise.contrastive.trainer.EncoderTrainer, "compute_loss"),
     # torch.save writes optimizer, scheduler, RNG and arguments of each checkpoint; the sixth call is in the second one.
     "in the middle of a checkpoint": lambda: before_call(6, torch, "save", half_written),
     "before the checkpoint is marked whole": lambda: before_call(2, finewise.fit.Checkpoints, "on_save"),

@@ -1,4 +1,4 @@
-"""Several processes train one model: the loss sees the gathered batch, and there is one run folder."""
+"""Several processes train one model: there is one run folder."""
 
 import csv
 import json
@@ -8,13 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 Pairs = Callable[[int], list[tuple[str, str]]]
-
-
-def test_gathered_loss_and_gradient_equal_those_of_one_process(tiny_model: Path, tmp_path: Path) -> None:
-    script = Path(__file__).with_name("gathered.py")
-    command = [sys.executable, str(script), str(tiny_model), str(tmp_path / "store")]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    assert ran.returncode == 0, ran.stderr
 
 
 def test_torchrun_makes_one_run(tiny_model: Path, tmp_path: Path, learnable_pairs: Pairs) -> None:

@@ -17,17 +17,17 @@ from sentence_transformers import SentenceTransformer
 
 from benchmarks.config import BenchmarkConfig, ScoringConfig
 from benchmarks.retrieval import load_per_query
-from embed.config import (
+from embed.config import EmbedExperiment
+from embed.train import main
+from finewise.config import AuditConfig, CurveConfig, DataConfig, ModelConfig, OptimConfig, RunConfig, SelectionConfig
+from finewise.contrastive.config import (
     CachedMultipleNegativesRanking,
     CoSENT,
-    EmbedExperiment,
     LossConfig,
     MatryoshkaConfig,
     MultipleNegativesRanking,
     Triplet,
 )
-from embed.train import main
-from finewise.config import AuditConfig, CurveConfig, DataConfig, ModelConfig, OptimConfig, RunConfig, SelectionConfig
 from finewise.errors import InputError
 
 Pairs = Callable[..., list[tuple[str, str]]]

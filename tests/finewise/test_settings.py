@@ -11,11 +11,11 @@ import pytest
 
 import finewise
 from benchmarks.config import BenchmarkConfig, LeaderboardConfig
-from embed.config import (
+from embed.config import EmbedExperiment
+from finewise.contrastive.config import (
     LOSSES,
     CachedMultipleNegativesRanking,
     CoSENT,
-    EmbedExperiment,
     MultipleNegativesRanking,
     Triplet,
 )
@@ -33,7 +33,8 @@ DATA = "data.train=pairs.csv"
 
 PROGRAM = """
 import sys
-from embed.config import LOSSES, EmbedExperiment
+from embed.config import EmbedExperiment
+from finewise.contrastive.config import LOSSES
 from finewise.errors import InputError
 from finewise.settings import command, entry
 

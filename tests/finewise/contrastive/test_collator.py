@@ -8,11 +8,11 @@ import pytest
 import torch
 from sentence_transformers.sentence_transformer.data_collator import SentenceTransformerDataCollator
 
-from embed.collator import RowCollator, cached_features
-from embed.config import CoSENT, EmbedExperiment, LossConfig, MultipleNegativesRanking, Triplet
-from embed.data import TrainingRows, training_rows
-from embed.negatives import KnownPositives
 from finewise.config import AuditConfig, ColumnsConfig, DataConfig, ModelConfig
+from finewise.contrastive.collator import RowCollator, cached_features
+from finewise.contrastive.config import CoSENT, LossConfig, MultipleNegativesRanking, Triplet
+from finewise.contrastive.negatives import KnownPositives
+from finewise.contrastive.rows import TrainingRows, training_rows
 from finewise.data.sources import read_pairs
 from finewise.encoder import Encoder, load_encoder
 from finewise.features import numbered
@@ -36,11 +36,14 @@ def make(tmp_path: Path, learnable_pairs: Any) -> Any:
             for n, (a, p) in enumerate(learnable_pairs(60))
         ]
         path.write_text("".join(json.dumps(row) + "\n" for row in table))
-        experiment = EmbedExperiment(
-            data=DataConfig(train=str(path), relevant_score=0.3), audit=AuditConfig(max_rows=max_rows), loss=loss
-        )
         split = read_pairs(str(path), ColumnsConfig())
-        return training_rows(split.select(torch.arange(0, 60, 3).numpy()), split, experiment)
+        return training_rows(
+            split.select(torch.arange(0, 60, 3).numpy()),
+            split,
+            loss,
+            DataConfig(train=str(path), relevant_score=0.3),
+            AuditConfig(max_rows=max_rows),
+        )
 
     return rows
 

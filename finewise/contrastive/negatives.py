@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from sentence_transformers.base.sampler import DefaultBatchSampler
 
-from embed.data import TrainingRows
+from finewise.contrastive.rows import TrainingRows
 from finewise.data.keys import text_keys
 
 Ints = npt.NDArray[np.int64]

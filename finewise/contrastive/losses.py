@@ -8,7 +8,7 @@ from sentence_transformers import util
 from sentence_transformers.sentence_transformer import losses
 from torch import Tensor, nn
 
-from embed.config import (
+from finewise.contrastive.config import (
     CachedMultipleNegativesRanking,
     CoSENT,
     LossConfig,
@@ -16,7 +16,7 @@ from embed.config import (
     MultipleNegativesRanking,
     Triplet,
 )
-from embed.negatives import KnownPositives
+from finewise.contrastive.negatives import KnownPositives
 from finewise.encoder import Encoder
 
 DISTANCES = {

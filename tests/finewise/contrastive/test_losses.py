@@ -9,7 +9,8 @@ import pytest
 import torch
 from sentence_transformers.sentence_transformer import losses
 
-from embed.config import (
+from finewise.config import ModelConfig
+from finewise.contrastive.config import (
     CachedMultipleNegativesRanking,
     CoSENT,
     LossConfig,
@@ -17,9 +18,8 @@ from embed.config import (
     MultipleNegativesRanking,
     Triplet,
 )
-from embed.losses import build, info_nce
-from embed.negatives import KnownPositives
-from finewise.config import ModelConfig
+from finewise.contrastive.losses import build, info_nce
+from finewise.contrastive.negatives import KnownPositives
 from finewise.encoder import Encoder, load_encoder
 
 TEXTS = [

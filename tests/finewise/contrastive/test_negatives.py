@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embed.config import EmbedExperiment
-from embed.data import TrainingRows, training_rows
-from embed.negatives import KnownPositives, NoKnownPositives
-from finewise.config import ColumnsConfig, DataConfig
+from finewise.config import AuditConfig, ColumnsConfig, DataConfig
+from finewise.contrastive.config import MultipleNegativesRanking
+from finewise.contrastive.negatives import KnownPositives, NoKnownPositives
+from finewise.contrastive.rows import TrainingRows, training_rows
 from finewise.data.sources import read_pairs
 
 ids = st.integers(0, 12)
@@ -113,11 +113,10 @@ def test_the_mask_marks_known_positives_and_never_the_own_one(rows: list[tuple[i
             assert mask[place, column] == (column != place and document in positives[rows[row][0]])
 
 
-def rows_of(jsonl: Path, table: list[dict[str, str]], **parts: Any) -> TrainingRows:
+def rows_of(jsonl: Path, table: list[dict[str, Any]]) -> TrainingRows:
     jsonl.write_text("".join(json.dumps(row) + "\n" for row in table))
-    experiment = EmbedExperiment(data=DataConfig(train=str(jsonl)), **parts)
     split = read_pairs(str(jsonl), ColumnsConfig())
-    return training_rows(split, split, experiment)
+    return training_rows(split, split, MultipleNegativesRanking(), DataConfig(train=str(jsonl)), AuditConfig())
 
 
 def test_texts_are_compared_across_columns_and_but_for_case_and_blanks(tmp_path: Path) -> None:

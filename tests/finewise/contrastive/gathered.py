@@ -12,10 +12,10 @@ import numpy as np
 import torch
 import torch.distributed
 
-from embed.config import CachedMultipleNegativesRanking, MatryoshkaConfig, MultipleNegativesRanking
-from embed.losses import build
-from embed.negatives import KnownPositives
 from finewise.config import ModelConfig
+from finewise.contrastive.config import CachedMultipleNegativesRanking, MatryoshkaConfig, MultipleNegativesRanking
+from finewise.contrastive.losses import build
+from finewise.contrastive.negatives import KnownPositives
 from finewise.encoder import load_encoder
 
 ANCHORS = ["bal bam", "dol dom", "kil kim", "lul", "mel men", "nol"]

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from sentence_transformers.sentence_transformer.data_collator import SentenceTransformerDataCollator
 
-from embed.data import TrainingRows
-from embed.negatives import KnownPositives
+from finewise.contrastive.negatives import KnownPositives
+from finewise.contrastive.rows import TrainingRows
 from finewise.encoder import Encoder
 from finewise.features import ROW, Features, features_of
 
