@@ -11,6 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +61,9 @@ class ByLength:
 
     def select(self, rows: NDArray[np.int64]) -> "ByLength":
         """Return some examples."""
-        arrays = {name: getattr(self, name)[rows] for name in ("lengths", "depths", "groups", "values", "weights")}
+        arrays: dict[str, Any] = {
+            name: getattr(self, name)[rows] for name in ("lengths", "depths", "groups", "values", "weights")
+        }
         return replace(self, ids=tuple(self.ids[row] for row in rows), **arrays)
 
     def read(self) -> list[int]:
@@ -79,13 +82,25 @@ class ByLength:
         return np.exp(means) if self.metric == PERPLEXITY else means
 
 
+def doublings(original: int, target: int) -> list[int]:
+    """Return the trained window times 1, 2, 4, ... up to the new one, which is the last.
+
+    >>> doublings(64, 300), doublings(64, 64)
+    ([64, 128, 256, 300], [64])
+    """
+    lengths = [original]
+    while lengths[-1] * 2 < target:
+        lengths.append(lengths[-1] * 2)
+    return lengths if target <= original else [*lengths, target]
+
+
 def joined(results: Sequence[ByLength]) -> ByLength:
     """Return the examples of several results of one system on one benchmark as one, such as those of several seeds."""
     first = results[0]
     for other in results[1:]:
         check_same_data(first, other)
         assert (first.system, first.metric) == (other.system, other.metric)
-    arrays = {
+    arrays: dict[str, Any] = {
         name: np.concatenate([getattr(result, name) for result in results])
         for name in ("lengths", "depths", "groups", "values", "weights")
     }

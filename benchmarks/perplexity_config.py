@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from finewise.config import at_least, positive, setting
+from benchmarks.config import ResamplingConfig
+from finewise.config import ModelConfig, PlaceConfig, at_least, positive, setting
 
 
 @dataclass(slots=True, kw_only=True)
@@ -10,14 +11,21 @@ class PerplexityConfig:
     """Perplexity of held-out documents by length and by position."""
 
     data: str | None = setting(
-        "novels", "documents: a file with a column of texts, package:MODULE/PATH, hub:NAME or novels (null: no perplexity)"
+        "novels",
+        "documents: a file, a folder with a test file, package:MODULE/PATH, hub:NAME or novels (null: no perplexity)",
     )
     text: str = setting("text", "column with the document")
     lengths: list[int] = setting(
         list, "tokens that the model sees at most (empty: the trained window times 1, 2, 4, ... to the new)"
     )
-    documents: int = setting(20, "pieces read per length")
-    stride: float = setting(0.5, "sliding window: share of the window that is scored before it moves on (1: no overlap)")
+    documents: int = setting(
+        20,
+        "pieces that are read, each as long as the longest window; as many documents as possible, one piece of each first",
+    )
+    stride: float = setting(
+        0.5,
+        "sliding window: by which share of it each next one moves on; only its new tokens are scored (1: no overlap)",
+    )
 
     def __post_init__(self) -> None:
         for length in self.lengths:
@@ -25,3 +33,23 @@ class PerplexityConfig:
         positive("perplexity.documents", self.documents)
         if not 0 < self.stride <= 1:
             raise ValueError(f"perplexity.stride must be above 0 and at most 1; got {self.stride}")
+
+
+@dataclass(slots=True, kw_only=True)
+class PerplexityRunConfig:
+    """`python -m benchmarks.perplexity`: the perplexity of a language model, without training."""
+
+    model: ModelConfig = setting(ModelConfig, "the language model: hub id, local folder, or package:MODULE/PATH")
+    perplexity: PerplexityConfig = setting(PerplexityConfig, "the documents, and how much of them is read")
+    scoring: ResamplingConfig = setting(ResamplingConfig, "how intervals are computed")
+    run: PlaceConfig = setting(PlaceConfig, "where the record is kept, and what it runs on")
+    seed: int = setting(42, "seed of the pieces and of the resampling")
+
+    def __post_init__(self) -> None:
+        if self.perplexity.data is None:
+            raise ValueError("perplexity.data must name the documents; got null")
+        for name in ("max_seq_length", "query_prompt", "document_prompt"):
+            if getattr(self.model, name):
+                raise ValueError(
+                    f"model.{name} is for embedding models; leave it out (perplexity.lengths says how far to read)"
+                )

@@ -1,11 +1,32 @@
 """The result on the screen, from a record alone. Imports nothing heavy: a finished run is shown at once."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.table import label, number, score_table, verdicts
 from finewise.console import out
 from finewise.record import Comparison, Score
 from finewise.run import MODEL, REPORT, Run
+
+
+def parts(
+    record: Mapping[str, Any], scores: Sequence[Score], comparisons: Sequence[Comparison]
+) -> list[tuple[list[Score], list[Comparison], str]]:
+    """Return the tables of a record: scores, comparisons and the headline of each.
+
+    One for all benchmarks, unless the record names a headline for each: then they have no metrics in common.
+    """
+    headlines: Mapping[str, str] = record.get("headlines") or {}
+    if not headlines:
+        return [(list(scores), list(comparisons), scores[0].metric)]
+    return [
+        (
+            [score for score in scores if score.benchmark == benchmark],
+            [row for row in comparisons if row.benchmark == benchmark],
+            headline,
+        )
+        for benchmark, headline in headlines.items()
+    ]
 
 
 def show(run: Run, record: dict[str, Any], loads_with: str) -> float:
@@ -18,12 +39,14 @@ def show(run: Run, record: dict[str, Any], loads_with: str) -> float:
     """
     scores = [Score(**row) for row in record["scores"]]
     comparisons = [Comparison(**row) for row in record["comparisons"]]
-    headline = scores[0].metric
     selection = record["selection"]
     if not run.is_first:
         return float(selection["best"])
-    out.print(score_table(scores, comparisons, headline))
-    for sentence in [*verdicts(comparisons, headline), *record.get("words", [])]:
+    sentences = []
+    for shown, compared, headline in parts(record, scores, comparisons):
+        out.print(score_table(shown, compared, headline))
+        sentences += verdicts(compared, headline)
+    for sentence in [*sentences, *record.get("words", [])]:
         out.print(sentence, markup=False, soft_wrap=True)
     before = selection.get("untuned")
     if before is not None and selection["best"] <= before:

@@ -32,9 +32,11 @@ def label(metric: str) -> str:
 def higher_is_better(metric: str) -> bool:
     """Return whether more of a metric is better.
 
-    >>> higher_is_better("ndcg@10"), higher_is_better("f1_macro"), higher_is_better("log_loss")
-    (True, True, False)
+    >>> higher_is_better("ndcg@10"), higher_is_better("log_loss"), higher_is_better("perplexity@4096")
+    (True, False, False)
     """
+    if metric.startswith("perplexity"):
+        return False
     return metric not in METRICS or METRICS[metric].higher
 
 

@@ -37,24 +37,34 @@ def package_path(reference: str) -> Path:
     raise InputError(f"{reference}: the package '{module}' has no '{inside}' in {folders[0]}")
 
 
-def model_reference(name: str, revision: str | None = None) -> Path | str:
+GGUF = ".gguf"
+
+
+def model_reference(name: str, revision: str | None = None, *, gguf: bool = False) -> Path | str:
     """Resolve a model reference without loading anything: what is wrong with it is found in milliseconds.
 
     Args:
         name: `package:MODULE/PATH`, a local folder, or a hub id with or without `hub:`.
         revision: `model.revision`, which only a hub model has.
+        gguf: Whether a .gguf file will do, which holds configuration, weights and tokenizer.
 
     Returns:
-        The folder, which has a configuration and weights; or the hub id.
+        The folder, which has a configuration and weights; or the .gguf file; or the hub id.
 
     Raises:
-        InputError: No such package or folder, a folder without configuration, weights or tokenizer, or a revision of one.
+        InputError: No such package or folder, a folder without configuration, weights or tokenizer, a revision of one, or a
+            .gguf file that will not do or cannot be read.
     """
     folder = Path(name).expanduser()
     if revision is not None and (name.startswith(PACKAGE) or folder.exists()):
         raise InputError(f"model.revision={revision}: only a hub model has revisions, and {name} is none; leave it out")
+    found = package_path(name) if name.startswith(PACKAGE) else folder
+    if found.suffix == GGUF and found.is_file() and gguf:
+        if importlib.util.find_spec("gguf") is None:
+            raise InputError(f"model.name={name}: to read it the package gguf is needed; pip install gguf")
+        return found
     if name.startswith(PACKAGE):
-        return check_model_folder(package_path(name), name)
+        return check_model_folder(found, name)
     if folder.is_dir():
         return check_model_folder(folder, name)
     if folder.is_file():

@@ -5,12 +5,11 @@ How positions are stretched, the group `rope`: `longctx.rope_config`.
 
 from dataclasses import dataclass
 
-from finewise.contrastive.config import MultipleNegativesRanking
-
 from benchmarks.config import ResamplingConfig
 from benchmarks.needle.config import NeedleConfig, PasskeyConfig
 from benchmarks.perplexity_config import PerplexityConfig
-from finewise.config import ExperimentConfig, SplitsConfig, at_least, positive, setting
+from finewise.config import ColumnsConfig, ExperimentConfig, SplitsConfig, at_least, positive, setting
+from finewise.contrastive.config import MultipleNegativesRanking
 from finewise.names import unknown
 from longctx.rope_config import ROPES, RopeConfig, StretchConfig, Yarn, name_of
 
@@ -91,6 +90,10 @@ class LongDataConfig(SplitsConfig):
     """Documents (lm), chats or prompts with completions (sft), or pairs (contrastive)."""
 
     text: str = setting("text", "objective=lm: column with the document")
+    columns: ColumnsConfig = setting(ColumnsConfig, "objective=contrastive: which columns hold what")
+    relevant_score: float = setting(
+        0.5, "objective=contrastive, with scores: rows count as positive pairs from this score on"
+    )
     max_dev_rows: int | None = setting(None, "choose on at most this many dev rows, drawn by the seed (null: all)")
 
     def __post_init__(self) -> None:

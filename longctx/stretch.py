@@ -56,17 +56,27 @@ def stretch(
         raise InputError(
             f"a {type(subject).__name__} cannot be stretched; give the transformers model itself, before adapters are added"
         )
-    config = _stretched(subject.config, method, how)
-    with torch.random.fork_rng(devices=[]), no_init_weights():
-        made = type(subject)(config)
-    made.load_state_dict({name: weight.clone() for name, weight in subject.state_dict().items()}, assign=True)
-    made.tie_weights()
-    for old, new in zip(subject.parameters(), made.parameters(), strict=True):
-        new.requires_grad_(old.requires_grad)
-    nn.Module.to(made, subject.device).train(subject.training)
-    if subject.can_generate():
-        made.generation_config = copy.deepcopy(subject.generation_config)
+    made = with_weights(_stretched(subject.config, method, how), subject)
     _check_built(subject, made, method, how)
+    return made
+
+
+def with_weights(config: PretrainedConfig, model: PreTrainedModel) -> PreTrainedModel:
+    """Return a model of this configuration with another one's weights: its positions are the configuration's.
+
+    Args:
+        config: Of a model with the same weights, such as the unstretched one's.
+        model: Whose weights, device and mode are taken; it stays as it is.
+    """
+    with torch.random.fork_rng(devices=[]), no_init_weights():
+        made = type(model)(config)
+    made.load_state_dict({name: weight.clone() for name, weight in model.state_dict().items()}, assign=True)
+    made.tie_weights()
+    for old, new in zip(model.parameters(), made.parameters(), strict=True):
+        new.requires_grad_(old.requires_grad)
+    nn.Module.to(made, model.device).train(model.training)
+    if model.can_generate():
+        made.generation_config = copy.deepcopy(model.generation_config)
     return made
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from benchmarks.needle.names import HAYSTACKS, TASKS, check_task
-from finewise.config import at_least, positive, setting
+from finewise.config import ModelConfig, PlaceConfig, at_least, positive, setting
 
 
 @dataclass(slots=True, kw_only=True)
@@ -68,3 +68,22 @@ class PasskeyConfig:
             )
         if not self.kinds or set(self.kinds) - {"passkey", "needle"}:
             raise ValueError(f"passkey.kinds must be of passkey, needle; got {self.kinds}")
+
+
+@dataclass(slots=True, kw_only=True)
+class NeedleRunConfig:
+    """`python -m benchmarks.needle`: where in a long text a language model still finds what it was told."""
+
+    model: ModelConfig = setting(ModelConfig, "the language model: a folder, hub id, or .gguf file")
+    needle: NeedleConfig = setting(NeedleConfig, "the grid")
+    run: PlaceConfig = setting(PlaceConfig, "where the record is kept, and what it runs on")
+    resamples: int = setting(2000, "bootstrap resamples for intervals")
+    seed: int = setting(42, "seed of the prompts and the resampling")
+    resume: str = setting("never", "auto: finish this command's unfinished run, if there is one", ("never", "auto"))
+
+    def __post_init__(self) -> None:
+        at_least("resamples", self.resamples, 100)
+        at_least("seed", self.seed, 0)
+        for key in ("max_seq_length", "query_prompt", "document_prompt"):
+            if getattr(self.model, key):
+                raise ValueError(f"model.{key} is for embedding models and not read here; leave it out")

@@ -32,6 +32,7 @@ BENCHES = {
     "encoding": "encoding a corpus against SentenceTransformer.encode",
     "scoring": "retrieval scores against sentence-transformers' evaluator and trec_eval",
     "audit": "reading and auditing pairs, the first time and again",
+    "needle": "reading a needle grid against one prompt at a time by model.generate",
     "startup": "seconds until the first step of the quickstart",
 }
 

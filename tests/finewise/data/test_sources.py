@@ -14,6 +14,7 @@ import pytest
 
 from finewise.config import ColumnsConfig
 from finewise.data.sources import (
+    DOCUMENTS,
     builtin,
     exists,
     is_labelled,
@@ -213,7 +214,7 @@ def told(call: Callable[[], Any], *essence: str) -> None:
 def test_both_kinds_ship_and_resolve_by_their_bare_names() -> None:
     assert set(builtin(labelled=False)) >= {"debian", "debtags"}
     assert set(builtin(labelled=True)) >= {"debian-sections", "debian-tags"}
-    assert set(builtin()) == set(builtin(labelled=False)) | set(builtin(labelled=True))
+    assert set(builtin()) == {*builtin(labelled=False), *builtin(labelled=True), *DOCUMENTS}
     assert not set(builtin(labelled=False)) & set(builtin(labelled=True))
     for name in ("debian-sections", "debian-tags"):
         exists(name, labelled=True)
@@ -223,6 +224,13 @@ def test_both_kinds_ship_and_resolve_by_their_bare_names() -> None:
         assert {labelled_file(name, split) for split in ("train", "dev", "test")} == {
             resolve(name) / f"{split}.parquet" for split in ("train", "dev", "test")
         }
+
+
+def test_sets_of_documents_resolve_but_are_not_offered_as_labelled_rows_or_pairs() -> None:
+    for name in DOCUMENTS:
+        assert labelled_file(name, "test") == resolve(name) / "test.parquet"
+        told(lambda name=name: exists(name, labelled=True), f"{name} holds documents alone", "debian-sections")
+        told(lambda name=name: exists(name), f"{name} holds documents alone", "debian, debtags (retrieval)")
 
 
 def test_a_file_holds_every_split_and_a_folder_those_that_it_has(jsonl: Writer) -> None:

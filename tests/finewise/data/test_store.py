@@ -52,6 +52,18 @@ def test_what_was_damaged_is_made_again(name: str, how: str) -> None:
     assert len(calls) == 2
 
 
+def test_files_in_folders_of_an_entry_are_kept_and_looked_at() -> None:
+    def build_folder(part: Path) -> dict[str, Any]:
+        (part / "inner").mkdir()
+        (part / "inner" / "file").write_text("whole")
+        return {}
+
+    key = "d" * 64
+    folder, _ = entry(key, build_folder, "models")
+    (folder / "inner" / "file").write_text("damaged")
+    assert (entry(key, build_folder, "models")[0] / "inner" / "file").read_text() == "whole"
+
+
 def test_a_build_that_fails_leaves_nothing_behind() -> None:
     def fail(folder: Path) -> dict[str, Any]:
         (folder / "file").write_text("half")

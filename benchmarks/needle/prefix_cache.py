@@ -1,0 +1,235 @@
+"""Texts read side by side under one key-value cache, which keeps what the next texts begin with.
+
+All rows begin at column 0, so that a token's column is its position and no real token ever sees padding, which stands behind
+the shorter rows. When the next texts come, row by row the longest common run of *tokens* is looked for (equal text can be cut
+into other tokens), the cache is rewound to the shortest of these runs, and only the rest is computed. What is generated is
+written behind the longest row; a mask hides the columns between a row's end and there.
+
+Shapes: B rows, T tokens of the longest row, W wanted positions, V vocabulary.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import DynamicCache, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.cache_utils import Cache, DynamicLayer, DynamicSlidingWindowLayer
+
+from finewise.device import autocast
+
+Tokens = NDArray[np.int64]
+
+ORDER_DEPENDENT = ("dynamic", "longrope")
+"""Positions whose frequencies follow the length that was read: a cache filled piece by piece would be turned otherwise."""
+
+CHUNK_TOKENS = {"cpu": 4096}
+"""Tokens of all rows computed at a time: bounds the activations and the mask, on others than these `CHUNK_TOKENS_ELSEWHERE`."""
+CHUNK_TOKENS_ELSEWHERE = 16384
+
+
+class Columns(DynamicLayer):  # type: ignore[no-untyped-call]
+    """One layer's keys and values in columns that are allocated once: growing copies nothing, and rewinding is a number.
+
+    A sliding-window layer keeps all columns too; the model's mask hides the far ones.
+    """
+
+    def __init__(self, columns: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.columns = columns
+        self.used = 0
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        """Allocate for the rows and heads that the first call brings."""
+        self.dtype, self.device = key_states.dtype, key_states.device
+        (rows, heads, _, size), last = key_states.shape, value_states.shape[-1]
+        self.keys = key_states.new_empty(rows, heads, self.columns, size)
+        self.values = value_states.new_empty(rows, heads, self.columns, last)
+        self.is_initialized = True
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Write behind what is there; return all that is there, (B, heads, used, D) each."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        assert self.keys is not None
+        assert self.values is not None
+        end = self.used + key_states.shape[-2]
+        assert end <= self.columns
+        self.keys[:, :, self.used : end] = key_states
+        self.values[:, :, self.used : end] = value_states
+        self.used = end
+        return self.keys[:, :, :end], self.values[:, :, :end]
+
+    def get_seq_length(self) -> int:
+        """Return the columns in use."""
+        return self.used
+
+
+def kind_of(config: PretrainedConfig) -> str:
+    """Return how texts of this model can be read.
+
+    Returns:
+        "shared": in a batch, and what texts begin with is computed once; "single": the same, one row at a time (distances in a
+        sliding window are counted in columns, which padding would shift); "whole": each text by itself and in one piece.
+    """
+    layers = DynamicCache(config=config).layers
+    if not {type(layer) for layer in layers} <= {DynamicLayer, DynamicSlidingWindowLayer}:
+        return "whole"
+    if rope_types(config) & set(ORDER_DEPENDENT):
+        return "whole"
+    return "single" if any(isinstance(layer, DynamicSlidingWindowLayer) for layer in layers) else "shared"
+
+
+def rope_types(config: PretrainedConfig) -> set[str]:
+    """Return the types of rotary positions that the layers have; none for a model without."""
+    parameters = getattr(config.get_text_config(decoder=True), "rope_parameters", None) or {}
+    nested = [row for row in parameters.values() if isinstance(row, dict)]
+    return {str(row.get("rope_type", "default")) for row in (nested or [parameters] if parameters else [])}
+
+
+def chunk_columns(device: str, rows: int) -> int:
+    """Return how many columns are computed at a time, on a kind of device and for so many rows."""
+    return max(128, CHUNK_TOKENS.get(device, CHUNK_TOKENS_ELSEWHERE) // rows)
+
+
+class CachedRows:
+    """B rows of a model's texts.
+
+    Attributes:
+        computed: Tokens that went through the model so far, padding included.
+    """
+
+    def __init__(self, model: PreTrainedModel, rows: int, columns: int, *, bf16: bool) -> None:
+        """Make room.
+
+        Args:
+            model: In evaluation mode.
+            rows: B; 1 unless `kind_of` its configuration is "shared".
+            columns: The most tokens that a row will ever hold, generated ones included.
+            bf16: Compute under autocast.
+        """
+        self.model = model
+        self.rows = rows
+        self.bf16 = bf16
+        self.computed = 0
+        self._device = model.device
+        self._whole = kind_of(model.config) == "whole"
+        self._chunk = columns if self._whole else chunk_columns(self._device.type, rows)
+        count = model.config.get_text_config(decoder=True).num_hidden_layers
+        self._layers = [Columns(columns) for _ in range(count)]
+        self._cache = Cache(layers=[*self._layers])
+        self._texts: list[Tokens] = [np.empty(0, np.int64)] * rows
+
+    @torch.inference_mode()
+    def read(self, texts: Sequence[Tokens], wanted: Sequence[range]) -> list[Tensor]:
+        """Read the next texts.
+
+        Args:
+            texts: B rows of tokens.
+            wanted: Per row the positions after which the next token is asked for.
+
+        Returns:
+            Per row the logits (W, V).
+        """
+        assert len(texts) == self.rows
+        shared = [common(old, new) for old, new in zip(self._texts, texts, strict=True)]
+        start = 0 if self._whole else min([*shared, *(each.start for each in wanted)])
+        self._rewind(start)
+        self._texts = list(texts)
+        stop = max(len(text) for text in texts)
+        ids = np.zeros((self.rows, stop - start), np.int64)
+        for row, text in enumerate(texts):
+            ids[row, : len(text) - start] = text[start:]
+        given = torch.from_numpy(ids).to(self._device)
+        found: list[list[Tensor]] = [[] for _ in texts]
+        for begin in range(start, stop, self._chunk):
+            end = min(begin + self._chunk, stop)
+            here = [range(max(each.start, begin), min(each.stop, end)) for each in wanted]
+            width = max(len(each) for each in here)
+            keep: int | Tensor = 1
+            if width:
+                columns = [
+                    [*(each.start + k - begin for k in range(len(each))), *[0] * (width - len(each))] for each in here
+                ]
+                keep = torch.tensor(columns, device=self._device)
+            logits = self._forward(given[:, begin - start : end - start], logits_to_keep=keep)
+            for row, each in enumerate(here):
+                if len(each):
+                    found[row].append(logits[row, : len(each)])
+        return [torch.cat(parts) for parts in found]
+
+    @torch.inference_mode()
+    def generate(self, texts: Sequence[Tokens], most: int, ends: Callable[[int, list[int]], bool]) -> list[list[int]]:
+        """Read the next texts and go on greedily.
+
+        Args:
+            texts: B rows of tokens.
+            most: Tokens per row at most.
+            ends: Told (row, tokens so far) after each token: whether the row has ended.
+
+        Returns:
+            Per row the new tokens, the one that ended it included.
+        """
+        last = self.read(texts, [range(len(text) - 1, len(text)) for text in texts])
+        lengths = torch.tensor([len(text) for text in texts], device=self._device)
+        stop = int(lengths.max())
+        # Columns between a row's end and the longest row's hold padding; what is generated comes after.
+        padded = torch.arange(stop, device=self._device)[None] >= lengths[:, None]
+        mask = None
+        if padded.any():
+            mask = torch.ones(self.rows, stop + most, dtype=torch.long, device=self._device)
+            mask[:, :stop][padded] = 0
+        found: list[list[int]] = [[] for _ in texts]
+        open_rows = set(range(self.rows))
+        tokens = torch.stack([row[-1] for row in last]).argmax(-1)
+        for step in range(most):
+            for row, token in enumerate(tokens.tolist()):
+                if row in open_rows:
+                    found[row].append(token)
+                    if ends(row, found[row]):
+                        open_rows.remove(row)
+            if not open_rows or step == most - 1:
+                break
+            more = {} if mask is None else {"attention_mask": mask[:, : stop + step + 1]}
+            logits = self._forward(tokens[:, None], position_ids=(lengths + step)[:, None], logits_to_keep=1, **more)
+            tokens = logits[:, -1].argmax(-1)
+        return found
+
+    def _forward(self, ids: Tensor, **more: Any) -> Tensor:
+        self.computed += ids.numel()
+        with autocast(self.bf16, str(self._device)):
+            out: Tensor = self.model(input_ids=ids, past_key_values=self._cache, use_cache=True, **more).logits
+        return out
+
+    def _rewind(self, used: int) -> None:
+        if self._whole:
+            self._cache = DynamicCache(config=self.model.config)
+        for layer in self._layers:
+            layer.used = used
+
+
+def common(old: Tokens, new: Tokens) -> int:
+    """Return how many tokens two texts begin with in common.
+
+    >>> common(np.array([1, 2, 3]), np.array([1, 2, 4, 5])), common(np.array([1]), np.array([1, 2]))
+    (2, 1)
+    """
+    size = min(len(old), len(new))
+    different = np.flatnonzero(old[:size] != new[:size])
+    return int(different[0]) if len(different) else size
+
+
+def tokens_of(tokenizer: PreTrainedTokenizerBase, text: str, *, special: bool = True) -> Tokens:
+    """Return a text's tokens, without an end-of-text token that the tokenizer may put behind them.
+
+    Args:
+        tokenizer: The model's.
+        text: Any.
+        special: Put before it what the tokenizer puts before texts.
+    """
+    tokens: list[int] = tokenizer(text, add_special_tokens=special, truncation=False, verbose=False)["input_ids"]
+    if special and tokens and tokens[-1] == tokenizer.eos_token_id and not text.endswith(str(tokenizer.eos_token)):
+        tokens = tokens[:-1]
+    return np.asarray(tokens, np.int64)

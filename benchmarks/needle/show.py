@@ -1,0 +1,87 @@
+"""How needle results are shown: a table with a row per task and a column per length, pictures, and how far a model reads."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
+from rich.table import Table
+
+from benchmarks.by_length import ByLength, interval, joined
+from benchmarks.length_plots import by_length, drawing, heatmap
+from benchmarks.needle.effective import effective_length, relative_effective_length
+from benchmarks.needle.names import RULER
+from benchmarks.table import bracket, number
+
+THRESHOLD = 0.856
+"""What Llama-2-7B reaches at 4K tokens on RULER (Hsieh et al. 2024, section 4): from here on a length counts as read."""
+
+
+def with_average(results: Sequence[ByLength]) -> list[ByLength]:
+    """Return the results, and RULER's average behind them if all its tasks are there: every task counts the same."""
+    parts = [result for result in results if result.benchmark.removeprefix("needle ") in RULER]
+    if len(parts) < len(RULER):
+        return list(results)
+    same = [
+        replace(
+            result,
+            benchmark="needle ruler",
+            data_revision="+".join(part.data_revision[:8] for part in parts),
+            metric="mean",
+            ids=tuple(f"{result.benchmark} {name}" for name in result.ids),
+            weights=1 / np.array([(result.lengths == length).sum() for length in result.lengths], np.float64),
+        )
+        for result in parts
+    ]
+    return [*results, joined(same)]
+
+
+def reach(result: ByLength) -> dict[str, int | None]:
+    """Return how far a model reads, in tokens: by RULER's threshold, and by NoLiMa's share of the shortest length's score."""
+    base = result.mean(result.read()[0])
+    return {
+        "ruler": effective_length(result, threshold=THRESHOLD),
+        "nolima": relative_effective_length(result, base),
+    }
+
+
+def table(results: Sequence[ByLength], resamples: int, seed: int) -> Table:
+    """Return the table for the terminal."""
+    shown = Table(
+        caption=escape(
+            f"[...]: 95% interval over prompts; reads: longest length up to which the score is {THRESHOLD:.1%} (RULER), or "
+            "85% of the shortest length's (NoLiMa)"
+        ),
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    lengths = sorted({length for result in results for length in result.read()})
+    shown.add_column("task")
+    for name in (*(f"{length:,}" for length in lengths), "reads\nRULER", "\nNoLiMa"):
+        shown.add_column(name, justify="right", no_wrap=True)
+    for result in results:
+        cells = []
+        for length in lengths:
+            part = result.at(length)
+            if part.ids:
+                mean, low, high = interval(part, resamples, seed)
+                cells.append(f"{number(mean)}\n{bracket(low, high).replace(', ', ',')}")
+            else:
+                cells.append("")
+        task = f"{result.benchmark.removeprefix('needle ')}\n{result.metric.replace('_', ' ')}"
+        far = ["none" if found is None else f"{found:,}" for found in reach(result).values()]
+        shown.add_row(*map(escape, (task, *cells, *far)))
+    return shown
+
+
+def sections(results: Sequence[ByLength], original: int, resamples: int, seed: int) -> list[tuple[str, str]]:
+    """Return (heading, HTML) of the report's pictures."""
+    tasks = [result for result in results if not np.isnan(result.depths).all()]
+    lines = [
+        (result.benchmark, drawing(by_length([result], original=original, resamples=resamples, seed=seed)))
+        for result in results
+    ]
+    maps = "".join(f"<div>{drawing(heatmap(result, original=original))}</div>" for result in tasks)
+    return [("Depth and length", maps), *((f"By length: {name}", picture) for name, picture in lines)]

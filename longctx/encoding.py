@@ -1,0 +1,139 @@
+"""An embedding model under study: stretched, trained on pairs with long documents, read by passkey retrieval."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from transformers import set_seed
+
+from benchmarks.by_length import ByLength
+from benchmarks.chunked import ChunkPool, LateChunking
+from benchmarks.passkey import Encode, PasskeySet, encoding_of, passkey, passkey_sets
+from finewise.data.tokens import token_limit
+from finewise.device import describe, pick_device, use_bf16
+from finewise.encoder import Encoder, load_encoder, transformer
+from finewise.errors import InputError
+from finewise.fit import Outcome
+from finewise.run import Run
+from longctx.arms import Arm
+from longctx.config import Contrastive, LongContextExperiment
+from longctx.contrastive import LongPairs, load_pairs, train_contrastive
+from longctx.lengths import DEV_SEEDS, doublings
+from longctx.rope_config import DynamicNtk, StretchConfig
+from longctx.stretch import stretch_encoder, window
+from longctx.tiny.language import TinyPairs
+from longctx.tiny.models import EMBEDDING, is_tiny, tiny_model
+from longctx.tiny.supply import TINY, tiny_rows
+
+BESIDE: dict[str, Callable[[Encoder], Any]] = {"chunk and pool": ChunkPool, "late chunking": LateChunking}
+"""What reads long texts with a model that does not: the untuned model, window by window."""
+
+
+class EmbeddingModel:
+    """See `longctx.study.Subject`."""
+
+    def __init__(self, experiment: LongContextExperiment, run: Run, group: int) -> None:
+        set_seed(experiment.seed)
+        self.experiment, self.run, self.group = experiment, run, group
+        self.texts_seed = experiment.seed - group  # all seeds' models read the same texts
+        self.device = pick_device(experiment.run.device)
+        self.bf16 = use_bf16(experiment.run.precision, self.device)
+        self.config, self.wording = experiment.model, None
+        if is_tiny(self.config.name):
+            self.config = replace(self.config, name=str(tiny_model(self.config.name, experiment.seed)))
+            self.wording = TinyPairs()
+        self.untuned = load_encoder(self.config, self.device)
+        base = transformer(self.untuned)
+        if base is None:
+            raise InputError(
+                f"model.name={experiment.model.name}: {type(self.untuned[0]).__name__} has no positions to stretch"
+            )
+        self.target = window(base.config, experiment.stretch)
+        self.original = experiment.stretch.original or int(base.config.max_position_embeddings)
+        self.lengths = tuple(experiment.passkey.lengths or doublings(self.original, self.target))
+        self._pairs: LongPairs | None = None
+        self._sets: dict[str, list[PasskeySet]] = {}
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the record says of model and data."""
+        return {
+            "device": describe(self.device, self.bf16),
+            "model": {"name": self.experiment.model.name, "original": self.original, "target": self.target},
+            "lengths": list(self.lengths),
+            "data": self._data().facts() if self.experiment.adapt else None,
+        }
+
+    def stretched(self, arm: Arm) -> Encoder:
+        """Return the model, stretched by the arm's method, untrained."""
+        encoder = load_encoder(self.config, self.device)
+        stretch_encoder(encoder, arm.method, StretchConfig(target=self.target, original=self.original))
+        if not isinstance(arm.method, DynamicNtk):  # whose positions follow the longest text of what is read at a time
+            encoder.execute(self.experiment.execution, self.experiment.micro_batch_tokens)
+        return encoder
+
+    def adapt(self, arm: Arm, run: Run) -> tuple[Encoder, Outcome]:
+        """Return it trained, and what the training led to."""
+        encoder = self.stretched(arm)
+        set_seed(self.experiment.seed)
+        return encoder, train_contrastive(encoder, self._data(), self.experiment, run, score=self.dev_score)
+
+    def dev_score(self, model: Encoder) -> float:
+        """Return the accuracy of the first rank at the trained and at the new window, on dev's own texts."""
+        ends = sorted({self.lengths[0], self.lengths[-1]})
+        found = self._passkey(model, "dev", ends, DEV_SEEDS + self.texts_seed)
+        return sum(result.mean() for result in found) / len(found)
+
+    def read(self, model: Encoder, arm: Arm, run: Run) -> list[ByLength]:
+        """Search for what is hidden at all lengths."""
+        return self._passkey(model, arm.system, self.lengths, self.texts_seed)
+
+    def beside(self, run: Run) -> list[ByLength]:
+        """Score the untuned model, which reads the texts in windows."""
+        if not self.experiment.chunked:
+            return []
+        return [
+            result
+            for name, way in BESIDE.items()
+            for result in self._passkey(way(self.untuned), name, self.lengths, self.texts_seed)
+        ]
+
+    def save(self, model: Encoder, folder: Path) -> None:
+        """Save the model in sentence-transformers' own format."""
+        model.save_pretrained(str(folder), create_model_card=False)
+
+    def _passkey(self, model: Any, system: str, lengths: Any, seed: int) -> list[ByLength]:
+        split = "dev" if system == "dev" else "test"
+        config, tokenizer = self.experiment.passkey, self.untuned.tokenizer
+        if split not in self._sets:
+            self._sets[split] = passkey_sets(lengths, config, tokenizer, seed=seed, wording=self.wording)
+        return passkey(
+            self._encode(model),
+            system,
+            lengths,
+            config,
+            tokenizer,
+            seed=seed,
+            group=self.group,
+            wording=self.wording,
+            split=split,
+            sets=self._sets[split],
+        )
+
+    def _encode(self, model: Any) -> Encode:
+        return encoding_of(model, bf16=self.bf16)
+
+    def _data(self) -> LongPairs:
+        """Return the pairs that are trained on."""
+        if self._pairs is None:
+            experiment, objective = self.experiment, self.experiment.objective
+            assert isinstance(objective, Contrastive)
+            config = experiment.data
+            if config.train == TINY:
+                config = tiny_rows(EMBEDDING, experiment, self.run, self.original, self.target)
+            limit = token_limit(replace(self.config, max_seq_length=self.target))
+            self._pairs = load_pairs(
+                config, objective, experiment.audit, experiment.seed, limit, original=self.original
+            )
+        return self._pairs

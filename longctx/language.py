@@ -1,0 +1,199 @@
+"""A language model under study: stretched, adapted on documents or chats, read by needle and perplexity."""
+
+import copy
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from transformers import PreTrainedModel, set_seed
+
+from benchmarks.by_length import ByLength
+from benchmarks.needle.prefix_cache import rope_types
+from benchmarks.needle.reader import ModelAt, Reader
+from benchmarks.needle.run import needle
+from benchmarks.perplexity import perplexity
+from benchmarks.pieces import Pieces, read_pieces
+from finewise.causal import load_causal
+from finewise.device import describe, pick_device, use_bf16
+from finewise.fit import Outcome
+from finewise.record import write_json
+from finewise.run import Run
+from longctx import causal
+from longctx.arms import Arm
+from longctx.config import InstructionTuning, LanguageModeling, LongContextExperiment, StageConfig
+from longctx.data import LongData, load_documents
+from longctx.lengths import DEV_SEEDS, doublings
+from longctx.lora import merged, with_lora
+from longctx.positions import POSITIONS
+from longctx.rope_config import Abf, RopeConfig, StretchConfig
+from longctx.sft import loss as sft_loss
+from longctx.sft.data import SftData, load_chats
+from longctx.sft.train import train_sft
+from longctx.stretch import raise_limit, stretch, window, with_weights
+from longctx.tiny.language import Tiny
+from longctx.tiny.models import CAUSAL, is_tiny, tiny_model
+from longctx.tiny.supply import TINY, tiny_rows
+
+KEPT = "needle.jsonl"
+
+
+class LanguageModel:
+    """See `longctx.study.Subject`."""
+
+    def __init__(self, experiment: LongContextExperiment, run: Run, group: int) -> None:
+        set_seed(experiment.seed)
+        self.experiment, self.run, self.group = experiment, run, group
+        self.prompts_seed = experiment.seed - group  # all seeds' models read the same prompts
+        self.device = pick_device(experiment.run.device)
+        self.bf16 = use_bf16(experiment.run.precision, self.device)
+        config, self.wording = experiment.model, None
+        if is_tiny(config.name):
+            config, self.wording = replace(config, name=str(tiny_model(config.name, experiment.seed))), Tiny()
+        self.model, self.tokenizer = load_causal(config, self.device, dtype=torch.float32)
+        self.target = window(self.model.config, experiment.stretch)
+        self.original = experiment.stretch.original or int(self.model.config.max_position_embeddings)
+        self.lengths = tuple(experiment.needle.lengths or doublings(self.original, self.target))
+        self._rows: dict[int, LongData | SftData] = {}
+        self._pieces: Pieces | None = None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the record says of model and data."""
+        data = self._data(self.target) if self.experiment.adapt else None
+        return {
+            "device": describe(self.device, self.bf16),
+            "model": {"name": self.experiment.model.name, "original": self.original, "target": self.target},
+            "lengths": list(self.lengths),
+            "data": None if data is None else {"name": self.experiment.data.name, **data.facts()},
+        }
+
+    def stretched(self, arm: Arm) -> PreTrainedModel:
+        """Return the model, stretched by the arm's method, untrained."""
+        return stretch(self.model, arm.method, StretchConfig(target=self.target, original=self.original))
+
+    def adapt(self, arm: Arm, run: Run) -> tuple[PreTrainedModel, Outcome]:
+        """Return it trained, in one stage or several of growing windows, and what the last stage led to."""
+        stages = self.experiment.stages
+        if not stages:
+            return self._train(self.stretched(arm), self.experiment, self.target, run)
+        steps, total = self.experiment.optim.max_steps or 0, sum(stage.share for stage in stages)
+        model, outcome = self.model, None
+        for number, stage in enumerate(stages, 1):
+            how = StretchConfig(factor=stage.factor, original=self.original)
+            model = stretch(with_weights(self.model.config, model), of_stage(arm.method, stage), how)
+            optim = replace(self.experiment.optim, max_steps=max(1, round(steps * stage.share / total)))
+            inside, one = run.inside(f"stage-{number}"), replace(self.experiment, optim=optim)
+            model, outcome = self._train(model, one, how.window(self.original), inside)
+        assert outcome is not None
+        return model, outcome
+
+    def dev_score(self, model: PreTrainedModel) -> float:
+        """Return the selection metric on dev; with adapt=false, when nothing is selected, the needle's."""
+        if self.experiment.adapt and self.experiment.selection.metric == "neg_log_loss":
+            data = self._data(self.target)
+            if isinstance(data, LongData):
+                return causal.dev_loss(model, data.dev, bf16=self.bf16)
+            return -sft_loss.dev_loss(model, data.dev, bf16=self.bf16)
+        config = self.experiment.needle
+        few = replace(config, samples=max(1, config.samples // 4))
+        found = needle(
+            self._reader(model, few),
+            "dev",
+            sorted({self.lengths[0], self.lengths[-1]}),
+            few,
+            seed=DEV_SEEDS + self.prompts_seed,
+            wording=self.wording,
+            split="dev",
+        )
+        return sum(result.mean() for result in found) / len(found)
+
+    def read(self, model: PreTrainedModel, arm: Arm, run: Run) -> list[ByLength]:
+        """Read the needle's prompts and the documents at all lengths."""
+        config, reading = self.experiment.needle, self.experiment.perplexity
+        found = needle(
+            self._reader(model, config),
+            arm.system,
+            self.lengths,
+            config,
+            seed=self.prompts_seed,
+            group=self.group,
+            wording=self.wording,
+            keep=run.dir / KEPT,
+        )
+        if reading.data is None:
+            return found
+        if self._pieces is None:
+            self._pieces = read_pieces(reading, self.tokenizer, self.lengths, self.original, self.prompts_seed)
+        result, positions = perplexity(
+            model_at(model),
+            self.tokenizer,
+            arm.system,
+            self.lengths,
+            reading,
+            bf16=self.bf16,
+            seed=self.prompts_seed,
+            group=self.group,
+            original=self.original,
+            pieces=self._pieces,
+        )
+        write_json(run.dir / POSITIONS, asdict(positions))
+        return [*found, result]
+
+    def beside(self, run: Run) -> list[ByLength]:
+        """Return nothing: what splits a long text is for embedding models."""
+        return []
+
+    def save(self, model: PreTrainedModel, folder: Path) -> None:
+        """Save model and tokenizer in transformers' own format."""
+        model.save_pretrained(folder)
+        tokenizer = copy.deepcopy(self.tokenizer)
+        raise_limit(tokenizer, self.target)
+        tokenizer.save_pretrained(folder)
+
+    def _reader(self, model: PreTrainedModel, config: Any) -> Reader:
+        return Reader(model_at(model), self.tokenizer, config, bf16=self.bf16)
+
+    def _train(
+        self, model: PreTrainedModel, experiment: LongContextExperiment, target: int, run: Run
+    ) -> tuple[PreTrainedModel, Outcome]:
+        """Train a stretched model by the objective of the experiment; LoRA's matrices are merged at the end."""
+        set_seed(experiment.seed)
+        learner = with_lora(model, experiment.lora) if experiment.lora.rank else model
+        data = self._data(target)
+        if isinstance(data, LongData):
+            outcome = causal.train_lm(learner, self.tokenizer, data.train, experiment, run, score=self.dev_score)
+        else:
+            outcome = train_sft(learner, self.tokenizer, data, experiment, run, score=self.dev_score)
+        return (merged(learner) if isinstance(learner, PeftModel) else model), outcome
+
+    def _data(self, target: int) -> LongData | SftData:
+        """Return what is trained on, for a window."""
+        if target not in self._rows:
+            experiment, objective = self.experiment, self.experiment.objective
+            config = experiment.data
+            if config.train == TINY:
+                config = tiny_rows(CAUSAL, experiment, self.run, self.original, target)
+            if isinstance(objective, LanguageModeling):
+                self._rows[target] = load_documents(
+                    config, objective, self.tokenizer, experiment.audit, self.original, target, experiment.seed
+                )
+            else:
+                assert isinstance(objective, InstructionTuning)
+                self._rows[target] = load_chats(
+                    config, objective, self.tokenizer, experiment.audit, self.original, target, experiment.seed
+                )
+        return self._rows[target]
+
+
+def model_at(model: PreTrainedModel) -> ModelAt:
+    """Return the model for each length: always the same, but fresh where its positions depend on what it read before."""
+    if "dynamic" in rope_types(model.config):
+        return lambda length: with_weights(model.config, model)
+    return lambda length: model
+
+
+def of_stage(method: RopeConfig, stage: StageConfig) -> RopeConfig:
+    """Return the method as a stage has it: with its base, if it names one."""
+    return replace(method, theta=stage.theta) if isinstance(method, Abf) and stage.theta is not None else method

@@ -1,0 +1,195 @@
+"""One arm after the other, seed by seed: stretch, train if it is an adapted arm, read at all lengths, keep what was found.
+
+What is finished is kept in the run's folder, so that a killed run goes on with the next arm.
+"""
+
+import json
+import multiprocessing
+import os
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from benchmarks import by_length
+from benchmarks.by_length import ByLength
+from finewise.console import say
+from finewise.fit import Outcome, Seen
+from finewise.record import write_json
+from finewise.run import MODEL, Run
+from longctx.arms import Arm, arms_of, subject_of
+from longctx.config import LongContextExperiment
+
+OUTCOME = "outcome.json"
+FACTS = "facts.json"
+
+
+class Subject(Protocol):
+    """The model of one seed, with what it is trained on and how it is read: a language model or an embedding model."""
+
+    original: int
+    """L, the window that it was trained with."""
+
+    target: int
+    """L', the window that it is stretched to."""
+
+    lengths: tuple[int, ...]
+    """At which it is read."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the record says of model and data, as JSON."""
+
+    def stretched(self, arm: Arm) -> Any:
+        """Return the model, stretched by the arm's method, untrained."""
+
+    def adapt(self, arm: Arm, run: Run) -> tuple[Any, Outcome]:
+        """Return it trained, and what the training led to."""
+
+    def dev_score(self, model: Any) -> float:
+        """Return the selection metric on dev."""
+
+    def read(self, model: Any, arm: Arm, run: Run) -> list[ByLength]:
+        """Score the model on test at all lengths."""
+
+    def beside(self, run: Run) -> list[ByLength]:
+        """Score what reads long without a long model, if there is such a thing."""
+
+    def save(self, model: Any, folder: Path) -> None:
+        """Save the model in its library's own format."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What all seeds led to.
+
+    Attributes:
+        results: One per system and benchmark, of all seeds; the systems in the order of `longctx.arms.arms_of`.
+        outcome: Of the subject's training, of the first seed; None if nothing was trained.
+        best: The subject's dev score, the mean over the seeds.
+        before: The untuned model's.
+        facts: Of the first seed's subject.
+    """
+
+    results: list[ByLength]
+    outcome: Outcome | None
+    best: float
+    before: float
+    facts: dict[str, Any]
+
+
+def study(experiment: LongContextExperiment, run: Run) -> Found:
+    """Measure all arms with all seeds.
+
+    Raises:
+        InputError: The model, the data or the settings do not go together, or the memory does not suffice.
+    """
+    seeds = [experiment.seed + number for number in range(experiment.seeds)]
+    if experiment.parallel_seeds == 1:
+        parts = [study_seed(experiment, run, number) for number in range(len(seeds))]
+    else:
+        say(f"{len(seeds)} seeds, {experiment.parallel_seeds} at a time; what they say comes mixed")
+        with ProcessPoolExecutor(
+            experiment.parallel_seeds,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_begin,
+            initargs=(max(1, (os.cpu_count() or 1) // experiment.parallel_seeds),),
+        ) as pool:
+            waiting = [
+                pool.submit(_study_apart, experiment, run.dir, run.task, run.name, run.manifest, number)
+                for number in range(len(seeds))
+            ]
+            parts = [future.result() for future in waiting]
+    first = parts[0]
+    return Found(
+        results=[by_length.joined(same) for same in zip(*(part.results for part in parts), strict=True)],
+        outcome=first.outcome,
+        best=sum(part.best for part in parts) / len(parts),
+        before=sum(part.before for part in parts) / len(parts),
+        facts=first.facts,
+    )
+
+
+def study_seed(experiment: LongContextExperiment, run: Run, number: int) -> Found:
+    """Measure all arms with one seed, the `number`-th; its subject is saved if it is the first."""
+    seed = experiment.seed + number
+    part = run.inside(f"seed-{seed}")
+    one = replace(experiment, seed=seed)
+    opened: list[Subject] = []
+
+    def subject() -> Subject:
+        if not opened:
+            opened.append(open_subject(one, part, number))
+        return opened[0]
+
+    about = subject_of(experiment)
+    results: list[ByLength] = []
+    outcome: Outcome | None = None
+    dev: dict[str, float] = {}
+    for arm in arms_of(experiment):
+        inside = part.inside(arm.folder)
+        if not (inside.dir / by_length.FILE).is_file():
+            _measure(subject(), arm, inside, run.dir if number == 0 and arm == about else None)
+        kept = json.loads((inside.dir / OUTCOME).read_text(encoding="utf-8"))
+        dev[arm.system] = kept["dev"]
+        if arm == about and kept["outcome"] is not None:
+            outcome = Outcome(**{**kept["outcome"], "seen": Seen(**kept["outcome"]["seen"])})
+        results += by_length.load(inside.dir / by_length.FILE)
+    inside = part.inside("beside")
+    if not (inside.dir / by_length.FILE).is_file():
+        by_length.save(inside.dir / by_length.FILE, subject().beside(inside))
+        write_json(inside.dir / FACTS, subject().facts)
+    results += by_length.load(inside.dir / by_length.FILE)
+    return Found(
+        results=results,
+        outcome=outcome,
+        best=dev[about.system],
+        before=dev["untuned"],
+        facts=json.loads((inside.dir / FACTS).read_text(encoding="utf-8")),
+    )
+
+
+def open_subject(experiment: LongContextExperiment, run: Run, group: int) -> Subject:
+    """Load the model of one seed and what it is trained on."""
+    if experiment.embeds:
+        from longctx.encoding import EmbeddingModel
+
+        return EmbeddingModel(experiment, run, group)
+    from longctx.language import LanguageModel
+
+    return LanguageModel(experiment, run, group)
+
+
+def _measure(subject: Subject, arm: Arm, run: Run, save_in: Path | None) -> None:
+    """Train and read one arm; its results are there once everything else is."""
+    outcome = None
+    if arm.adapted:
+        say(f"{arm.title}: training")
+        model, outcome = subject.adapt(arm, run)
+        dev = outcome.best_score
+    else:
+        model = subject.stretched(arm)
+        dev = subject.dev_score(model)
+    results = subject.read(model, arm, run)
+    if save_in is not None:
+        place = run.inside("")
+        place.dir = save_in
+        with place.whole_folder(MODEL) as part:
+            subject.save(model, part)
+    write_json(run.dir / OUTCOME, {"dev": dev, "outcome": asdict(outcome) if outcome else None})
+    by_length.save(run.dir / by_length.FILE, results)
+
+
+def _begin(threads: int) -> None:
+    """Set up a process for one seed: no bars, which would draw over one another, and its share of the cores."""
+    os.environ["TTY_COMPATIBLE"] = "0"  # what rich reads
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def _study_apart(
+    experiment: LongContextExperiment, folder: Path, task: str, name: str, manifest: Mapping[str, Any], number: int
+) -> Found:
+    return study_seed(experiment, Run(folder, task, name, dict(manifest), None), number)

@@ -1,0 +1,36 @@
+"""data.train=tiny: rows in the made-up language, written for a run."""
+
+from dataclasses import replace
+
+from finewise.run import Run
+from longctx.config import LongContextExperiment, LongDataConfig
+from longctx.lengths import doublings
+
+TINY = "tiny"
+"""What data.train is called."""
+
+ROWS = 4096
+HELD_OUT = 128
+
+
+def tiny_rows(kind: str, experiment: LongContextExperiment, run: Run, original: int, target: int) -> LongDataConfig:
+    """Write training and held-out rows into the run's folder, and return the settings that name them.
+
+    Args:
+        kind: "tiny:causal" or "tiny:embedding".
+        experiment: `data.max_train_rows` says how many rows; the seed draws them.
+        run: Of one seed.
+        original: L; half of the rows are as long.
+        target: L', the longest of the others.
+    """
+    from longctx.tiny.data import write_rows
+
+    config = experiment.data
+    files: dict[str, str] = {}
+    lengths = doublings(original, target)[1:] or [original]
+    for number, (split, rows) in enumerate(
+        (("train", config.max_train_rows or ROWS), ("dev", HELD_OUT), ("test", HELD_OUT))
+    ):
+        folder = run.inside(f"data-{target}/{split}").dir
+        files[split] = str(write_rows(kind, folder, lengths, rows, 3 * experiment.seed + number))
+    return replace(config, train=files["train"], dev=files["dev"], test=files["test"])

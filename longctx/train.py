@@ -1,0 +1,51 @@
+"""`python -m longctx.train +exp=longctx-quickstart`: stretch a RoPE model, adapt it, and prove how far it reads."""
+
+from typing import Any
+
+from finewise.settings import entry
+from longctx.config import OBJECTIVES, LongContextExperiment
+from longctx.rope_config import ROPES
+
+
+def loads_with(record: dict[str, Any]) -> str:
+    """Return what opens the saved model of a run."""
+    return "SentenceTransformer" if record["model"]["embeds"] else "AutoModelForCausalLM"
+
+
+@entry(
+    "longctx",
+    LongContextExperiment,
+    groups={"rope": ROPES, "objective": OBJECTIVES},
+    description="Stretch a model with rotary positions, adapt it to long texts, and prove where it still reads.",
+)
+def main(experiment: LongContextExperiment) -> float:
+    """Run one experiment; return the dev score of what was chosen, which is what a sweep may optimise.
+
+    Never the test score: choosing settings by it would make the test set a part of the training. What is imported here is
+    imported where it is needed: a mistake in the settings or the data is answered before torch is there.
+    """
+    from benchmarks.result import show
+    from finewise.run import Run
+    from longctx.inputs import check, pin
+
+    check(experiment)
+    with Run.open("longctx", experiment, resume=experiment.resume) as run:
+        pin(run, experiment)
+        if run.finished is not None:
+            return show(run, run.finished, loads_with(run.finished))
+        with run.stage("imports"):
+            from longctx.prove import prove
+            from longctx.study import study
+        with run.stage("study"):
+            found = study(experiment, run)
+        with run.stage("prove"):
+            proof = prove(found, experiment)
+        with run.stage("save"):
+            from longctx.export import finish
+
+            record = finish(found, proof, experiment, run)
+        return show(run, record, loads_with(record))
+
+
+if __name__ == "__main__":
+    main()

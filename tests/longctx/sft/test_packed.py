@@ -1,0 +1,111 @@
+"""Packed chats do not see each other, and the trainer's loss is the plain mean over the answers' tokens."""
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn.functional import cross_entropy
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+
+from finewise.features import ROW
+from longctx.sft.loss import dev_loss
+from longctx.sft.packed import IGNORED, Collator, packs
+from longctx.sft.render import Renderer
+from longctx.sft.rows import ChatRows, read_chats
+
+Tokenizers = Callable[[str], PreTrainedTokenizerFast]
+
+
+@pytest.fixture
+def rows(tmp_path: Path, tokenizer: Tokenizers) -> ChatRows:
+    """Chats of different lengths."""
+    rng = random.Random(0)
+    lines = []
+    for number in range(7):
+        turns = [
+            {"role": role, "content": "".join(rng.choices("abcdef ", k=rng.randint(2, 12))) + str(number)}
+            for role in ("user", "assistant") * rng.randint(1, 2)
+        ]
+        lines.append(json.dumps({"messages": turns}))
+    path = tmp_path / "chats.jsonl"
+    path.write_text("\n".join(lines))
+    return read_chats(str(path), Renderer(tokenizer("llama3"), "tiny"))
+
+
+def alone(model: PreTrainedModel, rows: ChatRows) -> list[torch.Tensor]:
+    """Return the loss of each learnt token of each chat, computed by itself."""
+    found = []
+    for row in range(len(rows)):
+        ids, learnt = (torch.tensor(np.array(part)) for part in rows.tokens(row))
+        logits = model(input_ids=ids.long()[None]).logits[0, :-1]
+        found.append(cross_entropy(logits, ids[1:].long(), reduction="none")[learnt[1:]])
+    return found
+
+
+def batch_losses(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    inputs = {key: batch[key] for key in ("input_ids", "position_ids")}
+    logits = model(**inputs, use_cache=False).logits[:, :-1]
+    labels = batch["labels"][:, 1:]
+    return cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")[labels.flatten() != IGNORED]
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@torch.no_grad()
+def test_packed_chats_do_not_see_each_other(language_model: PreTrainedModel, rows: ChatRows, attention: str) -> None:
+    language_model.set_attn_implementation(attention)
+    laid = packs(rows.lengths, 200)
+    assert max(map(len, laid)) > 1
+    batch = Collator(rows, laid)([{ROW: number} for number in range(len(laid))])
+    expected = torch.cat([alone(language_model, rows)[row] for pack in laid for row in pack])
+    torch.testing.assert_close(batch_losses(language_model, batch), expected)
+    together = batch | {"position_ids": torch.arange(batch["input_ids"].shape[1]).expand_as(batch["input_ids"])}
+    assert not torch.allclose(batch_losses(language_model, together), expected), "they could have seen each other"
+    assert batch["texts"] == len(rows)
+    assert batch["tokens"] == rows.lengths.sum()
+
+
+@torch.no_grad()
+def test_what_trls_own_packing_does(language_model: PreTrainedModel, rows: ChatRows) -> None:
+    """TRL 1.16 keeps packed chats apart without flash attention too, in one row for the whole batch."""
+    examples = []
+    for pack in packs(rows.lengths, 200):
+        ids, learnt = (np.concatenate(parts) for parts in zip(*(rows.tokens(row) for row in pack), strict=True))
+        lengths = rows.lengths[pack].tolist()
+        examples.append(
+            {"input_ids": ids.astype(int), "labels": np.where(learnt, ids, IGNORED).astype(int), "seq_lengths": lengths}
+        )
+    batch = DataCollatorForLanguageModeling(pad_token_id=0, padding_free=True)(examples)
+    assert batch["input_ids"].shape == (1, rows.lengths.sum())
+    expected = torch.cat([alone(language_model, rows)[row] for pack in packs(rows.lengths, 200) for row in pack])
+    torch.testing.assert_close(batch_losses(language_model, batch), expected)
+
+
+def test_flash_attention_is_told_where_chats_begin(rows: ChatRows) -> None:
+    laid = packs(rows.lengths, 200)
+    batch = Collator(rows, laid, flash=True)([{ROW: number} for number in range(len(laid))])
+    starts = np.cumsum([0, *(rows.lengths[row] for pack in laid for row in pack)])
+    assert batch["cu_seq_lens_q"].tolist() == starts.tolist()
+    assert "attention_mask" not in batch
+
+
+def test_dev_loss_is_the_mean_over_the_answers_tokens(language_model: PreTrainedModel, rows: ChatRows) -> None:
+    with torch.no_grad():
+        expected = torch.cat(alone(language_model, rows)).mean()
+    assert dev_loss(language_model, rows) == pytest.approx(float(expected), rel=1e-5)
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=60))
+def test_packs(lengths: list[int]) -> None:
+    """Every row is in one pack, none is above the window, and no two packs would fit into one."""
+    found = packs(np.array(lengths), 50)
+    assert sorted(row for pack in found for row in pack) == list(range(len(lengths)))
+    assert all(sum(lengths[row] for row in pack) <= 50 for pack in found)
+    full = [sum(lengths[row] for row in pack) for pack in found]
+    assert sum(sorted(full)[:2]) > 50 or len(full) == 1
