@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from benchmarks.by_length import ByLength
-from benchmarks.passkey import sentences
+from benchmarks.needle.haystacks import split_sentences
 from benchmarks.retrieval import Result
 from finewise.console import progress
 from finewise.data.documents import Documents
@@ -120,7 +120,7 @@ def inverse_cloze(
     found: list[tuple[int, str, str]] = []
     with progress(f"{name}: passages", len(wanted)) as advance:
         for row in rng.permutation(len(documents)).tolist():
-            every = list(sentences(documents.texts[row]))
+            every = list(split_sentences(documents.texts[row]))
             ids = tokenizer(every, add_special_tokens=False, verbose=False)["input_ids"]
             sizes = np.array([len(each) for each in ids], np.int64)
             start = 0

@@ -11,7 +11,6 @@ found. Texts and facts are our own.
 Shapes: N documents, Q queries, D dimensions.
 """
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from transformers import PreTrainedTokenizerBase
 
 from benchmarks.by_length import ByLength
 from benchmarks.needle.config import PasskeyConfig
+from benchmarks.needle.haystacks import NOISE, split_sentences
 from finewise.console import progress
 from finewise.data.documents import Documents, read_documents
 from finewise.data.keys import combine
@@ -36,7 +36,6 @@ Encode = Callable[[Sequence[str], bool], NDArray[np.float32]]
 TIE = 1e-6
 """Cosines that differ by less are equal: equal texts in different batches differ in the last digits."""
 
-NOISE = ("The grass is green.", "The sky is blue.", "The sun is yellow.", "Here we go.", "There and back again.")
 FIRST = (
     "Ada", "Basil", "Clara", "Dorian", "Edith", "Felix", "Greta", "Hugo", "Ines", "Jonas", "Karin", "Leo", "Mabel", "Nils",
     "Olive", "Percy", "Quentin", "Rosa", "Silas", "Thea", "Ulrich", "Vera", "Walter", "Yvonne",
@@ -280,7 +279,7 @@ class Needle:
         novel = self._documents.texts[int(rng.integers(len(self._documents)))]
         # A token is rarely longer than 8 characters on average; a novel that is too short is begun again.
         text = novel[int(rng.integers(max(1, len(novel) - 8 * tokens))) :]
-        return hidden(fact, islice(sentences(text), 1, None), float(rng.random()), tokens, tokenizer)
+        return hidden(fact, islice(split_sentences(text), 1, None), float(rng.random()), tokens, tokenizer)
 
     def query(self, key: str) -> str:
         """Return the question for it."""
@@ -303,16 +302,6 @@ def names(rng: np.random.Generator, count: int) -> list[str]:
     return [
         f"{FIRST[place // len(LAST)]} {LAST[place % len(LAST)]}" for place in rng.permutation(most)[:count].tolist()
     ]
-
-
-def sentences(text: str) -> Iterator[str]:
-    """Yield the sentences of a text: what ends in a full stop, exclamation or question mark before a blank and a capital."""
-    start = 0
-    for found in re.finditer(r"""[.!?]["'”’)]*\s+(?=["'“‘(]*[A-Z])""", text):
-        yield " ".join(text[start : found.end()].split())
-        start = found.end()
-    if text[start:].strip():
-        yield " ".join(text[start:].split())
 
 
 def hidden(

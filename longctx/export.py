@@ -85,7 +85,7 @@ def model_card(found: Found, proof: Proof, experiment: LongContextExperiment) ->
     base, facts = experiment.model.name, found.facts["model"]
     method = name_of(experiment.rope)
     library = "sentence-transformers" if experiment.embeds else "transformers"
-    hub_id = None if is_tiny(base) else model_reference(base)
+    hub_id = None if is_tiny(base) else model_reference(base, gguf=not experiment.embeds)
     front = {
         "library_name": library,
         "pipeline_tag": "sentence-similarity" if experiment.embeds else "text-generation",

@@ -35,7 +35,7 @@ def check(experiment: LongContextExperiment) -> None:
             raise InputError(
                 f"data.train={TINY} is the language of model.name={CAUSAL} or {EMBEDDING} alone; got {name}"
             )
-        reference = model_reference(name, experiment.model.revision)
+        reference = model_reference(name, experiment.model.revision, gguf=not experiment.embeds)
         if isinstance(reference, str):
             check_hub(reference, experiment.model.revision)
     for key, reference in references(experiment).items():
@@ -53,7 +53,7 @@ def pin(run: Run, experiment: LongContextExperiment) -> None:
     """
     name = experiment.model.name
     if not is_tiny(name):
-        run.pin("model.name", content_of(model_reference(name, experiment.model.revision)))
+        run.pin("model.name", content_of(model_reference(name, experiment.model.revision, gguf=not experiment.embeds)))
     for key, reference in references(experiment).items():
         run.pin(key, revision(reference))
 

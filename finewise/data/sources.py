@@ -88,7 +88,7 @@ def resolve(reference: str) -> Path:
         hint = f"; did you mean '{guess}'?" if guess else "."
         raise InputError(
             f"{reference}: no such file or data set{hint} Data sets that ship: {_shipped(labelled=False)} (retrieval), "
-            f"{_shipped(labelled=True)} (labelled)"
+            f"{_shipped(labelled=True)} (labelled), {', '.join(DOCUMENTS)} (documents)"
         )
     raise InputError(f"{reference}: no such file in {path.parent.resolve()}")
 

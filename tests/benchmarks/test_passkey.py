@@ -8,7 +8,7 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from benchmarks.needle.config import PasskeyConfig
-from benchmarks.passkey import FACTS, Needle, Passkey, hidden, passkey, passkey_sets, sentences
+from benchmarks.passkey import FACTS, Needle, Passkey, hidden, passkey, passkey_sets
 from finewise.errors import InputError
 
 SMALL = PasskeyConfig(queries=10, documents=20, kinds=["passkey"])
@@ -115,8 +115,3 @@ def test_too_short_and_too_many(tokenizer):
         Passkey().keys(np.random.default_rng(0), 577)
     with pytest.raises(InputError, match="bad: an embedding at 64 tokens is not finite"):
         passkey(lambda texts, is_query: bag(texts, is_query) * np.nan, "bad", [64], SMALL, tokenizer, seed=0)
-
-
-def test_sentences_end_where_a_reader_would_say():
-    text = 'It rained. "Come in!" she said. He did; 3.5 miles\nfor nothing? Yes'
-    assert list(sentences(text)) == ["It rained.", '"Come in!" she said.', "He did; 3.5 miles for nothing?", "Yes"]
