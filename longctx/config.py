@@ -119,17 +119,35 @@ class LoraConfig:
 
 
 @dataclass(slots=True, kw_only=True)
-class StageConfig:
-    """One stage of a staged training with growing windows, such as ABF's."""
+class StagesConfig:
+    """A training in stages of growing windows, such as ABF's: one entry per stage in each list."""
 
-    factor: float = setting(1.0, "times the trained window")
-    theta: float | None = setting(None, "rope=abf: the base of this stage")
-    share: float = setting(1.0, "part of the steps, relative to the other stages")
+    factors: list[float] = setting(list, "times the trained window, stage by stage, such as [2,4] (empty: one stage)")
+    thetas: list[float] = setting(list, "rope=abf: the base of each stage (empty: rope.theta in all)")
+    shares: list[float] = setting(list, "part of the steps of each stage (empty: equal parts)")
 
     def __post_init__(self) -> None:
-        at_least("stages.factor", self.factor, 1)
-        positive("stages.theta", self.theta)
-        positive("stages.share", self.share)
+        for factor in self.factors:
+            at_least("stages.factors", factor, 1)
+        if self.factors != sorted(self.factors):
+            raise ValueError(f"stages.factors must grow from stage to stage; got {self.factors}")
+        for key in ("thetas", "shares"):
+            values = getattr(self, key)
+            for value in values:
+                positive(f"stages.{key}", value)
+            if values and len(values) != len(self.factors):
+                raise ValueError(
+                    f"stages.{key} must have one value per stage; got {len(values)} for {len(self.factors)} of stages.factors"
+                )
+
+    def steps(self, total: int) -> list[int]:
+        """Return the steps of each stage.
+
+        >>> StagesConfig(factors=[2, 4], shares=[1, 2]).steps(300)
+        [100, 200]
+        """
+        shares = self.shares or [1.0] * len(self.factors)
+        return [max(1, round(total * share / sum(shares))) for share in shares]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -137,12 +155,12 @@ class LongContextExperiment(ExperimentConfig):
     """One long-context experiment: a model, a way to stretch it, what it is adapted on, and what it is compared with."""
 
     data: LongDataConfig = setting(LongDataConfig, "what the stretched model is adapted on")
-    rope: RopeConfig = setting(Yarn, f"how positions are stretched: {', '.join(ROPES)}")
+    rope: RopeConfig = setting(Yarn, "how positions are stretched")
     stretch: StretchConfig = setting(StretchConfig, "how far")
     objective: ObjectiveConfig = setting(LanguageModeling, "what is trained: objective=lm, sft or contrastive")
     adapt: bool = setting(True, "train the stretched model (false: only stretch and score it)")
     lora: LoraConfig = setting(LoraConfig, "train added matrices instead of all weights")
-    stages: list[StageConfig] = setting(list, "train in stages of growing windows, such as ABF's (empty: one)")
+    stages: StagesConfig = setting(StagesConfig, "train in stages of growing windows, such as ABF's")
     compare: list[str] = setting(
         lambda: ["none", "linear", "ntk", "yarn"], "methods scored beside, each untrained (none: the model as it is)"
     )
@@ -169,10 +187,14 @@ class LongContextExperiment(ExperimentConfig):
             raise ValueError(f"parallel_seeds={self.parallel_seeds} is for CPUs; got run.device={self.run.device}")
         if self.curve:
             raise ValueError("curve=true is not measured for long context; leave it out")
-        if self.stages and not self.adapt:
-            raise ValueError("stages are not read with adapt=false; leave one of the two out")
-        if self.stages and self.optim.max_steps is None:
-            raise ValueError("stages need optim.max_steps, of which each stage gets its share")
+        if self.stages.factors and not self.adapt:
+            raise ValueError("stages.factors is not read with adapt=false; leave one of the two out")
+        if self.stages.factors and self.optim.max_steps is None:
+            raise ValueError("stages.factors needs optim.max_steps, of which each stage gets its share")
+        if self.stages.factors and self.stretch.factor not in (None, self.stages.factors[-1]):
+            raise ValueError(
+                f"stages.factors must end with stretch.factor={self.stretch.factor:g}; got {self.stages.factors}"
+            )
 
     @property
     def embeds(self) -> bool:
@@ -203,6 +225,5 @@ class LongContextExperiment(ExperimentConfig):
                 raise ValueError(
                     f"compare={method} needs settings of its own; make it the run's own method: rope={method}"
                 )
-        staged = [stage for stage in self.stages if stage.theta is not None]
-        if staged and name_of(self.rope) != "abf":
-            raise ValueError(f"stages.theta is read with rope=abf alone; got rope={name_of(self.rope)}")
+        if self.stages.thetas and name_of(self.rope) != "abf":
+            raise ValueError(f"stages.thetas is read with rope=abf alone; got rope={name_of(self.rope)}")

@@ -22,12 +22,12 @@ from finewise.record import write_json
 from finewise.run import Run
 from longctx import causal
 from longctx.arms import Arm
-from longctx.config import InstructionTuning, LanguageModeling, LongContextExperiment, StageConfig
+from longctx.config import InstructionTuning, LanguageModeling, LongContextExperiment
 from longctx.data import LongData, load_documents
 from longctx.lengths import DEV_SEEDS, doublings
 from longctx.lora import merged, with_lora
 from longctx.positions import POSITIONS
-from longctx.rope_config import Abf, RopeConfig, StretchConfig
+from longctx.rope_config import Abf, StretchConfig
 from longctx.sft import loss as sft_loss
 from longctx.sft.data import SftData, load_chats
 from longctx.sft.train import train_sft
@@ -76,16 +76,17 @@ class LanguageModel:
     def adapt(self, arm: Arm, run: Run) -> tuple[PreTrainedModel, Outcome]:
         """Return it trained, in one stage or several of growing windows, and what the last stage led to."""
         stages = self.experiment.stages
-        if not stages:
+        if not stages.factors:
             return self._train(self.stretched(arm), self.experiment, self.target, run)
-        steps, total = self.experiment.optim.max_steps or 0, sum(stage.share for stage in stages)
         model, outcome = self.model, None
-        for number, stage in enumerate(stages, 1):
-            how = StretchConfig(factor=stage.factor, original=self.original)
-            model = stretch(with_weights(self.model.config, model), of_stage(arm.method, stage), how)
-            optim = replace(self.experiment.optim, max_steps=max(1, round(steps * stage.share / total)))
-            inside, one = run.inside(f"stage-{number}"), replace(self.experiment, optim=optim)
-            model, outcome = self._train(model, one, how.window(self.original), inside)
+        for number, steps in enumerate(stages.steps(self.experiment.optim.max_steps or 0)):
+            how = StretchConfig(factor=stages.factors[number], original=self.original)
+            method = arm.method
+            if stages.thetas and isinstance(method, Abf):
+                method = replace(method, theta=stages.thetas[number])
+            model = stretch(with_weights(self.model.config, model), method, how)
+            one = replace(self.experiment, optim=replace(self.experiment.optim, max_steps=steps))
+            model, outcome = self._train(model, one, how.window(self.original), run.inside(f"stage-{number + 1}"))
         assert outcome is not None
         return model, outcome
 
@@ -192,8 +193,3 @@ def model_at(model: PreTrainedModel) -> ModelAt:
     if "dynamic" in rope_types(model.config):
         return lambda length: with_weights(model.config, model)
     return lambda length: model
-
-
-def of_stage(method: RopeConfig, stage: StageConfig) -> RopeConfig:
-    """Return the method as a stage has it: with its base, if it names one."""
-    return replace(method, theta=stage.theta) if isinstance(method, Abf) and stage.theta is not None else method

@@ -7,6 +7,8 @@ import pytest
 import yaml
 
 from benchmarks.config import LeaderboardConfig, ScoreConfig
+from benchmarks.needle.config import NeedleRunConfig
+from benchmarks.perplexity_config import PerplexityRunConfig
 from classify.config import METHODS, ClassifyExperiment
 from classify.losses_config import LOSSES as CLASS_LOSSES
 from classify.predict_config import PredictConfig
@@ -18,6 +20,8 @@ from finewise.settings.edge import check, register
 from finewise.settings.help import examples, page, summary
 from finewise.settings.library import CONF, Library
 from finewise.settings.schema import Schema
+from longctx.config import OBJECTIVES, LongContextExperiment
+from longctx.rope_config import ROPES
 
 SCHEMAS = {
     "embed": Schema(EmbedExperiment, {"loss": LOSSES}),
@@ -25,6 +29,9 @@ SCHEMAS = {
     "classify_audit": Schema(LabelAuditRunConfig, {}),
     "predict": Schema(PredictConfig, {}),
     "tokens": Schema(TokensExperiment, {}),
+    "longctx": Schema(LongContextExperiment, {"rope": ROPES, "objective": OBJECTIVES}),
+    "needle": Schema(NeedleRunConfig, {}),
+    "perplexity": Schema(PerplexityRunConfig, {}),
     "score": Schema(ScoreConfig, {}),
     "leaderboard": Schema(LeaderboardConfig, {}),
     "audit": Schema(AuditRunConfig, {}),
@@ -35,11 +42,14 @@ NEEDED = {
     "classify_audit": ["data.train=x"],
     "predict": ["model=x", "data=x", "output=x.csv"],
     "tokens": ["data.train=x"],
+    "longctx": ["data.train=x"],
+    "needle": [],
+    "perplexity": [],
     "score": ["benchmark.path=x"],
     "leaderboard": [],
     "audit": ["data.train=x"],
 }
-SWEEPS = {"learning_rate": ["embed", "classify"], "reading": ["classify"]}
+SWEEPS = {"learning_rate": ["embed", "classify", "longctx"], "reading": ["classify"], "rope": ["longctx"], "short_share": ["longctx"]}
 """Which programs a sweep is for."""
 EXPERIMENTS = sorted(path.stem for path in CONF.glob("exp/*.yaml"))
 
