@@ -2,12 +2,12 @@
 
 An interval is the 95% percentile bootstrap over examples. Where examples are of several groups (models trained from several
 seeds), groups are drawn first and then examples within each (the two-stage bootstrap, Davison & Hinkley 1997, 3.8), so that
-what varies with the seed is in it. The paired test flips signs example by example: it speaks of these models alone.
+what varies with the seed is in it. The paired test flips signs example by example; with several groups it is the two-stage
+bootstrap's, since flips would speak of these models alone: p is twice the smaller share of resamples on one side of 0.
 
 Shapes: N examples, R resamples.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,12 +16,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.significance import LEVEL, Interval, check_same_data, paired_test
+from benchmarks.arrays import load_arrays, save_arrays
+from benchmarks.significance import (
+    LEVEL,
+    Interval,
+    PairedTest,
+    check_same_data,
+    comparison_rows,
+    paired_test,
+    score_rows,
+)
 from finewise.errors import InputError
 from finewise.record import Comparison, Score
 
 FILE = "by_length.npz"
 PERPLEXITY = "perplexity"
+PLAIN = ("system", "benchmark", "split", "data_revision", "metric", "ids")
+ARRAYS = ("lengths", "depths", "groups", "values", "weights")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -61,9 +72,7 @@ class ByLength:
 
     def select(self, rows: NDArray[np.int64]) -> "ByLength":
         """Return some examples."""
-        arrays: dict[str, Any] = {
-            name: getattr(self, name)[rows] for name in ("lengths", "depths", "groups", "values", "weights")
-        }
+        arrays: dict[str, Any] = {name: getattr(self, name)[rows] for name in ARRAYS}
         return replace(self, ids=tuple(self.ids[row] for row in rows), **arrays)
 
     def read(self) -> list[int]:
@@ -100,10 +109,7 @@ def joined(results: Sequence[ByLength]) -> ByLength:
     for other in results[1:]:
         check_same_data(first, other)
         assert (first.system, first.metric) == (other.system, other.metric)
-    arrays: dict[str, Any] = {
-        name: np.concatenate([getattr(result, name) for result in results])
-        for name in ("lengths", "depths", "groups", "values", "weights")
-    }
+    arrays: dict[str, Any] = {name: np.concatenate([getattr(result, name) for result in results]) for name in ARRAYS}
     return replace(first, ids=tuple(name for result in results for name in result.ids), **arrays)
 
 
@@ -119,20 +125,7 @@ def scores(result: ByLength, resamples: int = 2000, seed: int = 42) -> list[Scor
     found = []
     for length in result.read():
         part = result.at(length)
-        value, low, high = interval(part, resamples, seed)
-        found.append(
-            Score(
-                benchmark=result.benchmark,
-                data_revision=result.data_revision,
-                split=result.split,
-                system=result.system,
-                metric=f"{result.metric}@{length}",
-                value=value,
-                low=low,
-                high=high,
-                n=len(part.ids),
-            )
-        )
+        found += score_rows(part, len(part.ids), {f"{result.metric}@{length}": interval(part, resamples, seed)})
     return found
 
 
@@ -154,51 +147,42 @@ def compare(a: ByLength, b: ByLength, resamples: int = 2000, seed: int = 42) -> 
                 f"({len(one.ids)} and {len(other.ids)}); score both with the same settings"
             )
         counts = _counts(one.groups, resamples, seed)
-        difference, low, high = _interval(one.mean() - other.mean(), one._of(counts) - other._of(counts))
-        share = one.weights / one.weights.mean()
-        test = paired_test(one.values * share, other.values * share, resamples, seed)
-        found.append(
-            Comparison(
-                benchmark=a.benchmark,
-                metric=f"{a.metric}@{length}",
-                a=a.system,
-                b=b.system,
-                difference=difference,
-                low=low,
-                high=high,
-                p=test.p,
-                test=test.test,
-            )
-        )
+        drawn = one._of(counts) - other._of(counts)
+        difference, low, high = _interval(one.mean() - other.mean(), drawn)
+        if len(np.unique(one.groups)) > 1:
+            sides = min((drawn <= 0).sum(), (drawn >= 0).sum())
+            p, name = min(1.0, 2 * (float(sides) + 1) / (resamples + 1)), f"two-stage bootstrap ({resamples})"
+        else:
+            share = one.weights / one.weights.mean()
+            test = paired_test(one.values * share, other.values * share, resamples, seed)
+            p, name = test.p, test.test
+        both = PairedTest(difference, low, high, p, name)
+        found += comparison_rows(a, b, {f"{a.metric}@{length}": both})
     return found
 
 
 def save(file: Path, results: Sequence[ByLength]) -> None:
-    """Write results into one npz file, atomically."""
-    names = ("system", "benchmark", "split", "data_revision", "metric", "ids")
-    head = [{name: getattr(result, name) for name in names} for result in results]
-    arrays = {
-        f"{number}_{name}": getattr(result, name)
-        for number, result in enumerate(results)
-        for name in ("lengths", "depths", "groups", "values", "weights")
-    }
-    part = file.with_name(file.name + ".part")
-    with part.open("wb") as opened:
-        np.savez_compressed(opened, head=np.array(json.dumps(head)), **arrays)
-    part.replace(file)
+    """Write results into one npz file, whole or not at all."""
+    save_arrays(
+        file,
+        (
+            ({name: getattr(result, name) for name in PLAIN}, {name: getattr(result, name) for name in ARRAYS})
+            for result in results
+        ),
+    )
 
 
 def load(file: Path) -> list[ByLength]:
-    """Read what `save` wrote."""
-    with np.load(file) as stored:
-        head = json.loads(str(stored["head"]))
-        return [
-            ByLength(
-                **{**row, "ids": tuple(row["ids"])},
-                **{name: stored[f"{number}_{name}"] for name in ("lengths", "depths", "groups", "values", "weights")},
-            )
-            for number, row in enumerate(head)
-        ]
+    """Read what `save` wrote.
+
+    Raises:
+        InputError: The file is missing or is something else.
+    """
+
+    def make(plain: dict[str, Any], arrays: dict[str, Any]) -> ByLength:
+        return ByLength(ids=tuple(plain.pop("ids")), **plain, **arrays)
+
+    return load_arrays(file, "results by length", make)
 
 
 def _counts(groups: NDArray[np.int64], resamples: int, seed: int) -> NDArray[np.float64]:

@@ -11,7 +11,8 @@ RULER = (
 TASKS = (*RULER, "nolima", "ruler", "tiny")
 """What can stand in `needle.tasks`; `tiny` is the made-up language of the models that are trained on the spot."""
 
-HAYSTACKS = ("noise", "novels", "bible", "needles")
+TEXTS = ("noise", "novels", "bible")
+HAYSTACKS = (*TEXTS, "needles")
 
 
 def check_task(name: str) -> None:

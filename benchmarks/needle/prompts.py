@@ -4,19 +4,16 @@ A task draws a `Sketch`; here it is filled up. Prompts of one length and sample 
 needles and question, so that what stands before the shallower needle is the same text.
 """
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import Protocol
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from benchmarks.needle.config import NeedleConfig
+from benchmarks.needle.filling import TooShortError, filled, tokens
+from benchmarks.needle.tasks import TASKS
 from benchmarks.needle.wording import Wording
 from finewise.errors import InputError
-
-_BATCH = 256  # sentences tokenised at a time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,58 +47,6 @@ class Prompt:
     chat: tuple[str, str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sketch:
-    """What a task draws for one sample; the haystack is filled up to the length.
-
-    Attributes:
-        intro: Stands before the text; empty for none.
-        filler: Endless sentences (or documents, or words).
-        facts: (depth, sentence) of the needles; a depth of None is that of the grid.
-        question: Stands behind the text, the words that begin the answer left out.
-        begun: The words that begin the answer, on a line of their own; empty for none.
-        answers: What must be found.
-        joint: Between sentences.
-    """
-
-    intro: str
-    filler: Iterator[str]
-    facts: tuple[tuple[float | None, str], ...]
-    question: str
-    begun: str
-    answers: tuple[str, ...]
-    joint: str = " "
-
-
-class Task(Protocol):
-    """One kind of question."""
-
-    @property
-    def metric(self) -> str:
-        """As `Prompt.metric`."""
-        ...
-
-    @property
-    def new_tokens(self) -> int:
-        """How many tokens an answer may have."""
-        ...
-
-    @property
-    def has_depth(self) -> bool:
-        """Whether there is a needle whose place is chosen."""
-        ...
-
-    def draw(self, rng: np.random.Generator, wording: Wording | None, haystack: str | None) -> Sketch:
-        """Draw needles, question and answers.
-
-        Args:
-            rng: Decides all.
-            wording: How needles are said, where the caller brings a language; None: the task's own.
-            haystack: `needle.haystack`; None: the task's own.
-        """
-        ...
-
-
 def prompts(
     config: NeedleConfig,
     task: str,
@@ -121,123 +66,42 @@ def prompts(
         wording: A language of the caller's.
 
     Raises:
-        InputError: The length is too short for the task.
+        InputError: The length is too short for the task, or the task has no such haystack or language.
     """
-    from benchmarks.needle.tasks import TASKS
-
     kind = TASKS[task]
+    if config.haystack is not None and config.haystack not in kind.haystacks:
+        others = f"take {', '.join(kind.haystacks)}, or leave it out" if kind.haystacks else "leave it out"
+        raise InputError(f"needle.haystack={config.haystack} cannot be chosen for the task {task}; {others}")
+    if wording is not None and not kind.takes_wording:
+        raise InputError(
+            f"needle.tasks: {task} is told in English, which this model does not read; choose the task tiny instead"
+        )
     depths = list(config.depths) if kind.has_depth else [float("nan")]
     made = []
     for sample in range(config.samples):
         rng = np.random.default_rng([seed, length, sample, *task.encode()])
-        sketch = kind.draw(rng, wording, config.haystack)
-        made += _filled(sketch, kind, task, length, sample, depths, tokenizer)
+        sketch = kind.draw(rng, wording, config.haystack, length)
+        try:
+            cells = filled(sketch, depths, length, tokenizer)
+        except TooShortError as short:
+            raise InputError(
+                f"needle.lengths: {length} tokens are too few for the task {task}: its needles, question and answer take "
+                f"{short.needed}; set at least {short.needed}"
+            ) from None
+        made += [
+            Prompt(
+                task=task,
+                length=length,
+                depth=depth,
+                sample=sample,
+                id=f"{task} {length} {sample} {depth:g}",
+                text=one.text,
+                prefix=one.prefix,
+                answers=tuple(sorted(sketch.answers, key=one.text.index)) if sketch.as_told else sketch.answers,
+                metric=kind.metric,
+                new_tokens=max(kind.new_tokens, tokens(tokenizer, ", ".join(sketch.answers))),
+                chat=one.chat,
+            )
+            for depth, one in zip(depths, cells, strict=True)
+        ]
     return made
-
-
-def _filled(
-    sketch: Sketch,
-    kind: Task,
-    task: str,
-    length: int,
-    sample: int,
-    depths: Sequence[float],
-    tokenizer: PreTrainedTokenizerBase,
-) -> list[Prompt]:
-    """Return a sketch at each depth, with as many sentences as the length has room for."""
-    answer = ", ".join(sketch.answers)
-    empty = _written(sketch, [], [], 0.5)
-    fixed = _size(tokenizer, empty, answer)
-    if fixed > length:
-        raise InputError(
-            f"needle.lengths: {length} tokens are too few for the task {task}: its needles, question and answer take {fixed}; "
-            f"set at least {fixed}"
-        )
-    taken: list[str] = []
-    sizes: list[int] = []
-    room = length - fixed
-    while room > 0:
-        batch = list(islice(sketch.filler, min(_BATCH, room)))
-        if not batch:
-            break
-        found = tokenizer([sketch.joint + one for one in batch], add_special_tokens=False, verbose=False)["input_ids"]
-        for text, ids in zip(batch, found, strict=True):
-            room -= len(ids)
-            if room < 0:
-                break
-            taken.append(text)
-            sizes.append(len(ids))
-    while True:
-        written = [_written(sketch, taken, sizes, depth) for depth in depths]
-        # Pieces that are joined may take a token more or less than each alone.
-        over = max(_size(tokenizer, one, answer) for one in written) - length
-        if over <= 0 or not taken:
-            break
-        while over > 0 and taken:
-            over -= sizes.pop()
-            taken.pop()
-    return [
-        Prompt(
-            task=task,
-            length=length,
-            depth=depth,
-            sample=sample,
-            id=f"{task} {length} {sample} {depth:g}",
-            text=one.text,
-            prefix=one.prefix,
-            answers=sketch.answers,
-            metric=kind.metric,
-            new_tokens=max(kind.new_tokens, _tokens(tokenizer, answer)),
-            chat=one.chat,
-        )
-        for depth, one in zip(depths, written, strict=True)
-    ]
-
-
-@dataclass(frozen=True, slots=True)
-class _Written:
-    text: str
-    prefix: str
-    chat: tuple[str, str]
-
-
-def _written(sketch: Sketch, taken: Sequence[str], sizes: Sequence[int], depth: float) -> _Written:
-    """Return the whole prompt; a needle stands behind the sentence with which its share of the tokens is reached."""
-    ends = np.cumsum(np.array(sizes, np.int64))
-    total = int(ends[-1]) if len(ends) else 0
-    places: dict[int, list[str]] = {}
-    for own, fact in sketch.facts:
-        share = depth if own is None else own
-        place = int(np.searchsorted(ends, round(share * total))) + (1 if share * total > 0 else 0)
-        places.setdefault(min(place, len(taken)), []).append(fact)
-    parts: list[str] = []
-    first = min(places, default=0)
-    prefix = ""
-    for place in range(len(taken) + 1):
-        if place == first:
-            prefix = sketch.joint.join(parts)
-        parts += places.get(place, [])
-        if place < len(taken):
-            parts.append(taken[place])
-    head = f"{sketch.intro}\n\n" if sketch.intro else ""
-    context = head + sketch.joint.join(parts)
-    gap = "\n\n" if sketch.intro else " "
-    user = f"{context}{gap}{sketch.question}"
-    text = f"{user}\n{sketch.begun}" if sketch.begun else user
-    return _Written(text, head + prefix, (user, sketch.begun))
-
-
-def _size(tokenizer: PreTrainedTokenizerBase, written: _Written, answer: str) -> int:
-    """Return the tokens of a prompt with its answer: as plain text, or in the chat template if that takes more."""
-    plain = _tokens(tokenizer, f"{written.text} {answer}", special=True)
-    if not getattr(tokenizer, "chat_template", None):
-        return plain
-    user, begun = written.chat
-    opened = str(
-        tokenizer.apply_chat_template([{"role": "user", "content": user}], add_generation_prompt=True, tokenize=False)
-    )
-    return max(plain, _tokens(tokenizer, f"{opened}{begun} {answer}"))
-
-
-def _tokens(tokenizer: PreTrainedTokenizerBase, text: str, *, special: bool = False) -> int:
-    return len(tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"])

@@ -9,12 +9,23 @@ import numpy as np
 from benchmarks.needle.haystacks import sentences
 
 FIRST = (
-    "amber", "brisk", "calm", "dusty", "eager", "faint", "gentle", "hollow", "icy", "jolly", "keen", "lucid", "mellow",
-    "nimble", "opaque", "proud", "quiet", "rustic", "silent", "tidy", "upright", "velvet", "wry", "young", "zesty",
+    "amber", "ancient", "azure", "bashful", "bitter", "blissful", "bold", "brisk", "bronze", "calm", "candid",
+    "cheerful", "clever", "cosmic", "crimson", "curious", "daring", "dusty", "eager", "earnest", "elegant", "faint",
+    "fearless", "festive", "fierce", "foggy", "frosty", "gentle", "giddy", "gleaming", "golden", "graceful", "hollow",
+    "humble", "icy", "ivory", "jolly", "keen", "lavish", "lively", "lucid", "mellow", "misty", "modest", "mossy",
+    "nimble", "noble", "opaque", "patient", "placid", "proud", "purple", "quaint", "quiet", "radiant", "rustic",
+    "scarlet", "silent", "solemn", "sturdy", "subtle", "sunny", "swift", "tidy", "timid", "tranquil", "upright",
+    "vast", "velvet", "vivid", "wary", "wistful", "witty", "wooden", "wry", "young", "zealous", "zesty",
 )  # fmt: skip
 SECOND = (
-    "anvil", "beacon", "canyon", "dolphin", "ember", "falcon", "glacier", "harbour", "island", "jackal", "kettle", "lagoon",
-    "meadow", "nutmeg", "orchid", "pebble", "quarry", "raven", "saddle", "temple", "umbrella", "valley", "willow", "yarrow",
+    "acorn", "anchor", "anvil", "apron", "badger", "barrel", "basket", "beacon", "blanket", "bramble", "bridge",
+    "bucket", "candle", "canyon", "carpet", "castle", "cedar", "cellar", "chimney", "cobbler", "compass", "copper",
+    "cottage", "cradle", "dolphin", "dragon", "ember", "engine", "falcon", "feather", "fiddle", "forest", "fountain",
+    "garden", "glacier", "goblet", "hammer", "harbour", "helmet", "island", "jackal", "jungle", "kettle", "kitten",
+    "ladder", "lagoon", "lantern", "lemon", "lizard", "magnet", "mantle", "marble", "meadow", "mirror", "mitten",
+    "nutmeg", "oasis", "orchid", "otter", "paddle", "pebble", "pepper", "pigeon", "pillow", "pocket", "quarry",
+    "rabbit", "raven", "ribbon", "rocket", "saddle", "sparrow", "temple", "thimble", "tunnel", "turnip", "umbrella",
+    "valley", "violin", "walnut", "willow", "window", "yarrow",
 )  # fmt: skip
 KINDS = ("numbers", "words", "uuids")
 
@@ -50,8 +61,15 @@ class English:
 
     name = "english"
 
-    def __init__(self, values: str = "numbers", keys: str = "words") -> None:
-        self.values, self.keys = values, keys
+    def __init__(self, values: str = "numbers", keys: str = "words", per_key: int = 1) -> None:
+        """Choose what is said.
+
+        Args:
+            values: One of KINDS.
+            keys: words or uuids.
+            per_key: Values that a key that is asked for has.
+        """
+        self.values, self.keys, self.per_key = values, keys, per_key
 
     def sentences(self, rng: np.random.Generator, haystack: str) -> Iterator[str]:
         """Yield sentences of a haystack; of needles: other keys' ones."""
@@ -67,9 +85,11 @@ class English:
     def question(self, keys: Sequence[str]) -> str:
         """Return the question, and behind a line break how the answer begins."""
         named = " and ".join([", ".join(keys[:-1]), keys[-1]] if len(keys) > 1 else keys)
-        codes = "codes" if len(keys) > 1 else "code"
-        verb = "are" if len(keys) > 1 else "is"
-        return f"What {verb} the secret {codes} of {named} in the text above?\nThe secret {codes} of {named} {verb}"
+        if self.per_key > 1:
+            codes = f"{self.per_key} secret codes of {named}"
+            return f"What are all {codes} in the text above?\nThe {codes} are"
+        codes, verb = ("secret codes", "are") if len(keys) > 1 else ("secret code", "is")
+        return f"What {verb} the {codes} of {named} in the text above?\nThe {codes} of {named} {verb}"
 
     def key(self, rng: np.random.Generator) -> str:
         """Return two words, or a code."""

@@ -24,6 +24,9 @@ WARMUP = 20
 DECAY = 0.4
 """Part of the last lesson's steps in which the learning rate falls to zero."""
 KNOWN = 0.9
+ATTEMPTS = 4
+"""One seed in six does not learn the first lesson, for which the others need 400 steps at most; it begins again."""
+ANOTHER = 1_000_003
 RECALL_SHARE = 0.3
 
 
@@ -45,7 +48,7 @@ class Stage:
 
 
 CURRICULUM = (
-    Stage(name="copying", draw=partial(copying, rows=16, length=32), steps=1500),
+    Stage(name="copying", draw=partial(copying, rows=16, length=32), steps=500),
     Stage(name="recall at 32", draw=partial(recall, rows=16, length=32, keys=8), steps=500),
     Stage(name="recall at 64", draw=partial(recall, rows=16, length=64, keys=16), steps=500),
     Stage(
@@ -86,22 +89,28 @@ def build(seed: int, folder: Path, curriculum: Sequence[Stage] = CURRICULUM) -> 
     Returns:
         The running accuracy that each lesson ended with.
     """
-    with torch.random.fork_rng(devices=[]), torch.enable_grad():
-        torch.manual_seed(seed)
-        model = LlamaForCausalLM(config())
-        accuracies = {}
-        rng = np.random.default_rng(seed)
-        optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATE, BETAS, weight_decay=0.0, fused=True)
-        with progress("train tiny:causal", sum(stage.steps for stage in curriculum)) as advance:
-            for number, stage in enumerate(curriculum):
-                accuracies[stage.name] = _learn(
-                    model, optimizer, stage, rng, advance, number == 0, number == len(curriculum) - 1
-                )
-                if stage.enough <= 1 and accuracies[stage.name] <= stage.enough:
-                    say(
-                        f"tiny:causal, seed {seed}: {stage.name} ended at an accuracy of {accuracies[stage.name]:.2f}, "
-                        f"below {stage.enough:g}; it may read badly"
-                    )
+    with (
+        torch.random.fork_rng(devices=[]),
+        torch.enable_grad(),
+        progress("train tiny:causal", sum(stage.steps for stage in curriculum)) as advance,
+    ):
+        for attempt in range(ATTEMPTS):
+            torch.manual_seed(seed + attempt * ANOTHER)
+            model = LlamaForCausalLM(config())
+            rng = np.random.default_rng([seed, attempt])
+            optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATE, BETAS, weight_decay=0.0, fused=True)
+            first = curriculum[0]
+            accuracies = {first.name: _learn(model, optimizer, first, rng, advance, True, len(curriculum) == 1)}
+            if accuracies[first.name] > first.enough:
+                break
+        for number, stage in enumerate(curriculum[1:], 2):
+            accuracies[stage.name] = _learn(model, optimizer, stage, rng, advance, False, number == len(curriculum))
+    for stage in curriculum:
+        if stage.enough <= 1 and accuracies[stage.name] <= stage.enough:
+            say(
+                f"tiny:causal, seed {seed}: {stage.name} ended at an accuracy of {accuracies[stage.name]:.2f}, "
+                f"below {stage.enough:g}; it may read badly"
+            )
     model.eval()  # type: ignore[no-untyped-call]
     model.save_pretrained(folder)
     tokenizer_of(CAUSAL_WORDS).save_pretrained(folder)

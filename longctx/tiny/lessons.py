@@ -36,8 +36,8 @@ NEEDLE = VALUE_WORDS + 3
 def copying(rng: np.random.Generator, rows: int, length: int) -> Lesson:
     """Each row repeats different words with a period of its own; to be learnt from the second word of the first repeat on.
 
-    The first word of that repeat cannot be known; and a word that stood twice in the period would make its follower
-    ambiguous. With either the lesson takes several times longer.
+    The first word of that repeat cannot be known, and a word that stood twice in the period would make its follower
+    ambiguous. (Rows with both, and other batch sizes and rates, took several times as many steps; tried together.)
     """
     low, high = PERIODS
     period = rng.integers(low, high + 1, size=(rows, 1))

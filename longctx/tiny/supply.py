@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
+from benchmarks.by_length import doublings
 from finewise.run import Run
 from longctx.config import LongContextExperiment, LongDataConfig
-from longctx.lengths import doublings
 
 TINY = "tiny"
 """What data.train is called."""

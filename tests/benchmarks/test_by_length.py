@@ -74,6 +74,16 @@ def test_systems_are_compared_prompt_by_prompt_at_each_length() -> None:
     assert far.low <= far.difference <= far.high
 
 
+def test_a_difference_that_one_seed_makes_alone_is_not_shown() -> None:
+    groups = np.repeat([0, 1, 2], 40)
+    better, worse = result(np.repeat([1, 0, 0], 40), groups=groups), result(np.zeros(120), groups=groups, system="b")
+    (found,) = compare(better, worse)
+    assert found.low == 0
+    assert found.p > 0.05
+    (clear,) = compare(result(np.ones(120), groups=groups), worse)
+    assert clear.p < 0.01
+
+
 def test_only_equal_prompts_are_compared() -> None:
     one = result([1, 0])
     with pytest.raises(InputError, match="different examples"):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from benchmarks.needle.prompts import Task
+from benchmarks.needle.sketch import Task
 from benchmarks.needle.tasks.niah import Niah
 from benchmarks.needle.tasks.nolima import NoLiMa
 from benchmarks.needle.tasks.questions import Questions

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.needle.prompts import Sketch
+from benchmarks.needle.names import HAYSTACKS
+from benchmarks.needle.sketch import Sketch
 from benchmarks.needle.wording import English, Wording
 
 INTRO = "Somewhere in the text below some secret codes are told. Remember them; you are asked for them at the end."
@@ -34,25 +35,35 @@ class Niah:
     metric: str = "substring_recall"
     new_tokens: int = 128
     has_depth: bool = True
+    haystacks: tuple[str, ...] = HAYSTACKS
+    takes_wording: bool = True
 
-    def draw(self, rng: np.random.Generator, wording: Wording | None, haystack: str | None) -> Sketch:
-        """Draw keys, values and places."""
-        said = wording or English(self.values, self.keys)
-        keys: list[str] = []
+    def draw(self, rng: np.random.Generator, wording: Wording | None, haystack: str | None, length: int) -> Sketch:
+        """Draw keys, values (all different) and places."""
+        said = wording or English(self.values, self.keys, self.per_key)
+        told = [key for key in range(self.needles) for _ in range(self.per_key if key < self.asked else 1)]
+        keys: dict[str, None] = {}
         while len(keys) < self.needles:
-            if (key := said.key(rng)) not in keys:
-                keys.append(key)
-        places: list[float | None] = [None, *rng.random(self.needles * self.per_key)]
-        facts: list[tuple[float | None, str]] = []
-        answers: list[str] = []
-        for number, key in enumerate(keys):
-            for _ in range(self.per_key if number < self.asked else 1):
-                value = said.value(rng, self.values)
-                facts.append((places[len(facts)], said.needle(key, value)))
-                if number < self.asked:
-                    answers.append(value)
-        question, _, begun = said.question(keys[: self.asked]).partition("\n")
-        filler = (one for one in said.sentences(rng, haystack or self.haystack) if not any(key in one for key in keys))
+            keys[said.key(rng)] = None
+        values: dict[str, None] = {}
+        while len(values) < len(told):
+            values[said.value(rng, self.values)] = None
+        names, codes = list(keys), list(values)
+        places: list[float | None] = [None, *rng.random(len(told) - 1)]
+        question, _, begun = said.question(names[: self.asked]).partition("\n")
         return Sketch(
-            intro=INTRO, filler=filler, facts=tuple(facts), question=question, begun=begun, answers=tuple(answers)
+            intro=INTRO,
+            # Neither a key nor a value stands anywhere else.
+            filler=(
+                one
+                for one in said.sentences(rng, haystack or self.haystack)
+                if not any(text in one for text in (*names, *codes))
+            ),
+            facts=tuple(
+                (place, said.needle(names[key], code)) for place, key, code in zip(places, told, codes, strict=True)
+            ),
+            question=question,
+            begun=begun,
+            answers=tuple(code for key, code in zip(told, codes, strict=True) if key < self.asked),
+            as_told=self.per_key > 1,
         )

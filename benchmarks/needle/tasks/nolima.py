@@ -3,11 +3,14 @@
 Literal matching does not find them: the question can only be answered by knowing what belongs together. The pairs are our own.
 """
 
+import re
+
 import numpy as np
 
-from benchmarks.needle.prompts import Sketch
-from benchmarks.needle.wording import English, Wording
-from finewise.errors import InputError
+from benchmarks.needle.haystacks import sentences
+from benchmarks.needle.names import TEXTS
+from benchmarks.needle.sketch import Sketch
+from benchmarks.needle.wording import Wording
 
 NAMES = ("Akira", "Brenna", "Cosmin", "Dalia", "Emeka", "Farida", "Goran", "Henrike", "Ilse", "Jovan", "Kirsi", "Lamin",
          "Mirela", "Nuno", "Oksana", "Priya", "Quim", "Rosalba", "Sven", "Tamar")  # fmt: skip
@@ -41,31 +44,39 @@ PAIRS = (
 """(needle, question): one step of what everybody knows leads from one to the other."""
 
 
+OFTEN = frozenset(("been", "does", "from", "have", "might", "that", "uses", "well", "with", "works"))
+"""Words of the questions that say nothing about their subject."""
+
+
 class NoLiMa:
-    """One needle with a name, and a question for the name; the depth is the needle's."""
+    """One needle with a name, and a question for the name; the depth is the needle's.
+
+    Sentences of the haystack that hold the name or a word of the question are left out: nothing else matches literally.
+    """
 
     metric = "substring_recall"
     new_tokens = 32
     has_depth = True
+    haystacks: tuple[str, ...] = TEXTS
+    takes_wording = False
 
-    def draw(self, rng: np.random.Generator, wording: Wording | None, haystack: str | None) -> Sketch:
-        """Draw a pair and a name.
-
-        Raises:
-            InputError: The haystack is to be of needles.
-        """
-        if haystack == "needles":
-            raise InputError(
-                "needle.haystack=needles cannot be chosen for the task nolima; take noise, novels or bible"
-            )
+    def draw(self, rng: np.random.Generator, wording: Wording | None, haystack: str | None, length: int) -> Sketch:
+        """Draw a pair, a name and the text."""
         needle, question = PAIRS[int(rng.integers(len(PAIRS)))]
         name = NAMES[int(rng.integers(len(NAMES)))]
-        told = English().sentences(rng, haystack or "novels")
+        absent = (*content(question), name.lower())
         return Sketch(
             intro="Read the text below. You are asked about a person in it at the end.",
-            filler=(one for one in told if name not in one),
+            filler=(
+                one for one in sentences(haystack or "novels", rng) if not any(word in one.lower() for word in absent)
+            ),
             facts=((None, needle.format(name=name)),),
             question=f"{question} Answer with the name alone.",
             begun="The name is",
             answers=(name,),
         )
+
+
+def content(question: str) -> set[str]:
+    """Return the words of a question that carry its meaning, lower-cased."""
+    return {word for word in re.findall(r"[a-z-]+", question.lower()) if len(word) > 3} - OFTEN

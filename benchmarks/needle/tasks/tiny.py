@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from benchmarks.needle.prompts import Sketch
+from benchmarks.needle.sketch import Sketch
 from benchmarks.needle.wording import Wording
 from finewise.errors import InputError
 
@@ -15,19 +15,19 @@ class TinyTask:
     metric = "exact"
     new_tokens = 1
     has_depth = True
+    haystacks: tuple[str, ...] = ()
+    takes_wording = True
 
-    def draw(self, rng: np.random.Generator, wording: Wording | None, haystack: str | None) -> Sketch:
+    def draw(self, rng: np.random.Generator, wording: Wording | None, haystack: str | None, length: int) -> Sketch:
         """Draw needles.
 
         Raises:
-            InputError: There is no language, or a haystack was chosen.
+            InputError: There is no language.
         """
         if wording is None:
             raise InputError(
                 "needle.tasks: tiny is the task of model.name=tiny:causal alone; choose another, such as niah_single_2"
             )
-        if haystack is not None:
-            raise InputError(f"needle.haystack={haystack} cannot be chosen for the task tiny; leave it out")
         count = int(rng.integers(1, MOST + 1))
         keys: list[str] = []
         while len(keys) < count:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.needle.haystacks import sentences
-from benchmarks.needle.prompts import Sketch
+from benchmarks.needle.names import TEXTS
+from benchmarks.needle.sketch import Sketch
 from benchmarks.needle.wording import Wording
 
 INTRO = "Variables are assigned in the text below. Follow them; you are asked for them at the end."
@@ -30,8 +31,10 @@ class Tracing:
     metric: str = "substring_recall"
     new_tokens: int = 30
     has_depth: bool = False
+    haystacks: tuple[str, ...] = TEXTS
+    takes_wording: bool = False
 
-    def draw(self, rng: np.random.Generator, wording: Wording | None, haystack: str | None) -> Sketch:
+    def draw(self, rng: np.random.Generator, wording: Wording | None, haystack: str | None, length: int) -> Sketch:
         """Draw names, values and places."""
         names: list[str] = []
         while len(names) < self.chains * (self.hops + 1):

@@ -1,0 +1,32 @@
+"""How far a model reads is told by its own score where length is no difficulty."""
+
+import numpy as np
+import pytest
+
+from benchmarks.by_length import ByLength
+from benchmarks.needle.show import base_score, reach
+
+
+def result(means: dict[int, float]) -> ByLength:
+    count = len(means)
+    return ByLength(
+        system="s", benchmark="b", split="test", data_revision="r", metric="m", ids=tuple(map(str, range(count))),
+        lengths=np.array(list(means)), depths=np.full(count, np.nan), groups=np.zeros(count, np.int64),
+        values=np.array(list(means.values())), weights=np.ones(count),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("means", "base"),
+    [
+        ({256: 0.8, 512: 0.7, 1024: 0.6, 2048: 0.1}, 0.7),  # the mean up to 1K
+        ({2048: 0.8, 4096: 0.2}, 0.8),  # all are longer: the shortest
+        ({64: 0.9}, 0.9),
+    ],
+)
+def test_the_base_score_is_that_of_the_short_lengths(means: dict[int, float], base: float) -> None:
+    assert base_score(result(means)) == pytest.approx(base)
+
+
+def test_a_luckless_shortest_length_does_not_lower_what_is_asked_of_the_others() -> None:
+    assert reach(result({256: 0.9, 512: 1.0, 1024: 1.0, 2048: 0.8})) == {"ruler": 1024, "nolima": 1024}
