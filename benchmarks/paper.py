@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from benchmarks.table import label, score_markdown, verdicts
+from benchmarks.length_table import length_markdown, longest
+from benchmarks.result import parts
+from benchmarks.table import at_length, label, score_markdown, verdicts
 from finewise.config import DEV_KEY
 from finewise.data.report import AuditReport
 from finewise.fit import JOURNAL
@@ -30,11 +32,13 @@ def card(
         front: Its YAML head, as the hub reads it.
         title: One line.
         usage: Markdown on how to load and use it.
-        scores: All systems' scores; the first metric is the headline.
+        scores: All systems' scores; the first metric is the headline, of scores by length that at the greatest.
         comparisons: All comparisons.
         sections: (heading, Markdown) of what follows; those without text are left out.
     """
-    headline = scores[0].metric
+    by_length = at_length(scores[0].metric) is not None
+    headline = longest(scores) if by_length else scores[0].metric
+    scored = length_markdown(scores, comparisons) if by_length else score_markdown(scores, comparisons, headline)
     head = "\n".join(f"{key}: {json.dumps(value)}" for key, value in front.items())
     shown = "\n".join(f"- {sentence}" for sentence in verdicts(comparisons, headline))
     rest = "\n".join(f"## {heading}\n\n{text.strip()}\n" for heading, text in sections if text.strip())
@@ -50,7 +54,7 @@ def card(
 
 ## Scores
 
-{score_markdown(scores, comparisons, headline)}
+{scored}
 
 In brackets 95% bootstrap intervals; p from a paired randomisation test. What was chosen was chosen on dev; test was read
 after that.
@@ -77,8 +81,11 @@ def data_facts(name: str, rows: Mapping[str, int], revision: str, report: AuditR
 
 def verdict_section(record: Mapping[str, Any]) -> tuple[str, str]:
     """Return the first section of a report: what the run shows, in sentences."""
+    scores = [Score(**row) for row in record["scores"]]
     comparisons = [Comparison(**row) for row in record["comparisons"]]
-    sentences = [*verdicts(comparisons, record["scores"][0]["metric"]), *record.get("words", [])]
+    shown = parts(record, scores, comparisons)
+    sentences = [sentence for _, compared, headline in shown for sentence in verdicts(compared, headline)]
+    sentences += record.get("words", [])
     return "Verdict", "".join(f'<p class="verdict">{escape(sentence)}</p>' for sentence in sentences)
 
 

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.by_length import FILE, PERPLEXITY, ByLength, save, scores
+from benchmarks.by_length import FILE, PERPLEXITY, ByLength, doublings, save, scores
 from benchmarks.perplexity_config import PerplexityConfig, PerplexityRunConfig
 from finewise import record
 from finewise.console import Advance, out, progress
@@ -178,6 +178,7 @@ def _losses(
     """Return the negative log-likelihood of each token of the pieces but their first, (P, T - 1)."""
     import torch
 
+    from benchmarks.needle.reader import evaluating
     from benchmarks.token_loss import token_losses
     from finewise.device import autocast
 
@@ -185,20 +186,15 @@ def _losses(
     count, size = pieces.tokens.shape
     found = np.empty((count, size))
     at_once = max(1, pieces.lengths[-1] // length)  # never more tokens than the longest window has, which fits
-    training = model.training
-    model.eval()  # type: ignore[no-untyped-call]
-    try:
-        with autocast(bf16, str(model.device)):
-            for window in windows(size, length - len(before), stride):
-                for row in range(0, count, at_once):
-                    rows = slice(row, row + at_once)
-                    text = torch.from_numpy(pieces.tokens[rows, window.start : window.end])
-                    ids = torch.cat([before.expand(len(text), -1), text], dim=1).to(model.device)
-                    first = len(before) + window.new - window.start
-                    found[rows, window.new : window.end] = token_losses(model, ids, first).cpu().numpy()
-                    advance(ids.numel())
-    finally:
-        model.train(training)
+    with evaluating(model), autocast(bf16, str(model.device)):
+        for window in windows(size, length - len(before), stride):
+            for row in range(0, count, at_once):
+                rows = slice(row, row + at_once)
+                text = torch.from_numpy(pieces.tokens[rows, window.start : window.end])
+                ids = torch.cat([before.expand(len(text), -1), text], dim=1).to(model.device)
+                first = len(before) + window.new - window.start
+                found[rows, window.new : window.end] = token_losses(model, ids, first).cpu().numpy()
+                advance(ids.numel())
     return found[:, 1:]
 
 
@@ -306,10 +302,7 @@ def trained_windows(config: PretrainedConfig) -> tuple[int, list[int]]:
         if "original_max_position_embeddings" in each
     ]
     original = int(min([most, *known]))
-    lengths = [original]
-    while 2 * lengths[-1] <= most:
-        lengths.append(2 * lengths[-1])
-    return original, lengths
+    return original, doublings(original, most)
 
 
 def check_positions(config: PretrainedConfig, longest: int) -> None:

@@ -15,6 +15,14 @@ ALPHA = 0.05
 """A difference counts as shown when its p-value is below this."""
 
 _WRITTEN = {"ndcg": "nDCG", "mrr": "MRR", "map": "MAP"}
+_AT_LENGTHS = {
+    "exact": "exact match",
+    "substring_recall": "recall of answers",
+    "accuracy": "accuracy",
+    "perplexity": "perplexity",
+    "mean": "mean of tasks",
+}
+"""Metrics that are read at several lengths of text, and how they are written."""
 
 
 def label(metric: str) -> str:
@@ -22,11 +30,27 @@ def label(metric: str) -> str:
 
     >>> label("ndcg@10"), label("map"), label("recall@100"), label("f1_macro"), label("ece")
     ('nDCG@10', 'MAP', 'recall@100', 'macro-F1', 'ECE')
+    >>> label("substring_recall@4096"), label("ndcg@10@512"), label("exact")
+    ('recall of answers at 4,096 tokens', 'nDCG@10 at 512 tokens', 'exact match')
     """
     if metric in METRICS:
         return METRICS[metric].label
+    if metric in _AT_LENGTHS:
+        return _AT_LENGTHS[metric]
+    if found := at_length(metric):
+        return f"{label(found[0])} at {found[1]:,} tokens"
     family, at, cutoff = metric.partition("@")
     return f"{_WRITTEN.get(family, family)}{at}{cutoff}"
+
+
+def at_length(metric: str) -> tuple[str, int] | None:
+    """Return the metric and the length in tokens of one that is read at several (`benchmarks.by_length`), else None.
+
+    >>> at_length("exact@1024"), at_length("ndcg@10@512"), at_length("ndcg@10")
+    (('exact', 1024), ('ndcg@10', 512), None)
+    """
+    family, _, length = metric.rpartition("@")
+    return (family, int(length)) if family in _AT_LENGTHS or "@" in family else None
 
 
 def higher_is_better(metric: str) -> bool:
@@ -34,8 +58,12 @@ def higher_is_better(metric: str) -> bool:
 
     >>> higher_is_better("ndcg@10"), higher_is_better("log_loss"), higher_is_better("perplexity@4096")
     (True, False, False)
+    >>> higher_is_better("exact@64"), higher_is_better("accuracy@64"), higher_is_better("substring_recall@64")
+    (True, True, True)
     """
-    if metric.startswith("perplexity"):
+    if found := at_length(metric):
+        metric = found[0]
+    if metric == "perplexity":
         return False
     return metric not in METRICS or METRICS[metric].higher
 

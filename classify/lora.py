@@ -1,15 +1,14 @@
-"""LoRA (Hu et al. 2022, arXiv 2106.09685) through peft, folded into plain weights before the model is saved."""
-
-import warnings
+"""LoRA (Hu et al. 2022, arXiv 2106.09685) for classifiers; folded into plain weights before the model is saved."""
 
 from peft import LoraConfig as PeftLoraConfig
-from peft import PeftModel, TaskType, get_peft_model
+from peft import PeftModel, TaskType
 from torch import nn
 from transformers import PreTrainedModel
 
 from classify.heads import body
 from classify.model_config import LoraConfig
 from finewise.errors import InputError
+from finewise.lora import add_matrices
 
 
 def add_lora(model: PreTrainedModel, config: LoraConfig) -> PeftModel:
@@ -45,14 +44,4 @@ def add_lora(model: PreTrainedModel, config: LoraConfig) -> PeftModel:
         target_modules=names,
         modules_to_save=[*head, *(["pooler"] if above else [])],
     )
-    with warnings.catch_warnings():
-        # peft asks a model of transformers 5 by an old name whether it recomputes activations.
-        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-        return get_peft_model(model, settings)
-
-
-def merge_lora(model: PeftModel) -> PreTrainedModel:
-    """Return the classifier with the matrices folded into its weights: W + alpha / rank * B A. peft is needed no longer."""
-    merged = model.merge_and_unload(safe_merge=True)
-    assert isinstance(merged, PreTrainedModel)
-    return merged
+    return add_matrices(model, settings)

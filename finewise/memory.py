@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from finewise.device import autocast, available
+from finewise.activations import saved_bytes
+from finewise.device import available
 from finewise.encoder import Encoder
 from finewise.execution import Forward, attached
 
@@ -33,36 +34,17 @@ def activation_bytes(model: Encoder | PreTrainedModel, limit: int | None = None,
     """
     features = _texts(model, limit)
     tokens = int(features["attention_mask"].sum())
-    weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
-    seen: dict[int, int] = {}
-    alive = []
-
-    def count(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            seen[storage.data_ptr()] = storage.nbytes()
-            alive.append(tensor)  # else an address could be used again
-        return tensor
-
     computes = computes_of(model)
     assert computes is not None
-    training, recompute = model.training, computes.recompute
+    recompute = computes.recompute
     computes.recompute = "never"
-    model.train()
     try:
-        with (
-            torch.random.fork_rng(),
-            torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor),
-            autocast(bf16, str(model.device)),
-        ):
-            if isinstance(model, Encoder):
-                model(features)
-            else:
-                model(**features)
+        found = saved_bytes(
+            model, lambda: model(features) if isinstance(model, Encoder) else model(**features), bf16=bf16
+        )
     finally:
-        model.train(training)
         computes.recompute = recompute
-    return sum(seen.values()) / tokens
+    return found / tokens
 
 
 def _texts(model: Encoder | PreTrainedModel, limit: int | None) -> dict[str, Any]:

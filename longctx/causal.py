@@ -10,7 +10,7 @@ from peft import PeftModel
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import Dataset, Sampler
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, Trainer, TrainingArguments
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, TrainingArguments
 
 from finewise import attention, processes
 from finewise.config import DEV_KEY
@@ -25,6 +25,7 @@ from longctx.blocks import Blocks, Numbers
 from longctx.config import LanguageModeling, LongContextExperiment
 from longctx.cross_entropy import IGNORED, gives_nll
 from longctx.memory import check_memory
+from longctx.tied import TiedCheckpoints
 
 Batch = dict[str, Tensor]
 """Pieces one behind the other: ids, positions and labels (1, T), and lengths (n,). A piece's first token is no label."""
@@ -109,7 +110,7 @@ def train_lm(
             base.set_attn_implementation(before)
 
 
-class LanguageTrainer(Trainer):
+class LanguageTrainer(TiedCheckpoints):
     """Computes a step as packs of pieces, one after the other, and scores dev by our own function."""
 
     seen: Seen
@@ -156,12 +157,6 @@ class LanguageTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         return self.sampler
-
-    def _issue_warnings_after_load(self, load_result: Any) -> None:
-        # A checkpoint holds tied weights once, and a part of them is missing in every one.
-        tied = set(getattr(self.model, "all_tied_weights_keys", ()))
-        missing = [key for key in load_result.missing_keys if key not in tied]
-        super()._issue_warnings_after_load(load_result._replace(missing_keys=missing))
 
 
 def packs(batch: Batch, execution: Execution, original: int) -> Iterator[dict[str, Any]]:

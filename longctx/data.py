@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
@@ -15,7 +14,7 @@ from finewise.data.documents import Documents, read_documents
 from finewise.data.keys import combine, text_keys
 from finewise.data.report import AuditReport
 from finewise.data.sources import splits
-from finewise.data.splits import MAX_ROWS, targets_of
+from finewise.data.splits import MAX_ROWS, held_out, targets_of
 from finewise.data.tokenised import TextTokenizer, Tokenised, tokenise
 from finewise.errors import InputError
 from longctx.blocks import Blocks, Numbers, Pieces, cut, whole
@@ -272,22 +271,5 @@ def split(documents: Documents, dev_size: float | None, test_size: float | None,
         InputError: There are too few documents, or too many equal ones.
     """
     targets = targets_of(dev_size, test_size, len(documents), documents.reference, MAX_ROWS)
-    keys = text_keys(documents.texts)
-    different, code, sizes = np.unique(keys, return_inverse=True, return_counts=True)
-    part_of: NDArray[np.int64] = np.zeros(len(different), dtype=np.int64)
-    order = np.random.default_rng(seed).permutation(len(different)).tolist()
-    for number, (name, target) in enumerate(targets.items(), 1):
-        room = target
-        for key in order:
-            if room and part_of[key] == 0 and sizes[key] <= room:
-                part_of[key] = number
-                room -= int(sizes[key])
-        if room > target / 2:
-            raise InputError(
-                f"{documents.reference}: too many documents are equal, so only {target - room} of {target} could be held out "
-                f"for {name}; give data.{name} a file of its own"
-            )
-    return {
-        name: Part.of(documents, name, np.flatnonzero(part_of[code] == number))
-        for number, name in enumerate(["train", *targets])
-    }
+    found = held_out(text_keys(documents.texts), targets, seed, documents.reference, "too many documents are equal")
+    return {name: Part.of(documents, name, rows) for name, rows in found.items()}

@@ -4,13 +4,12 @@ LongLoRA (Chen et al. 2024, arXiv 2309.12307, section 3.3) finds that low-rank m
 that they do once the norms and the embeddings learn too; these are a small part of the weights.
 """
 
-import warnings
-
 from peft import LoraConfig as PeftLoraConfig
-from peft import PeftModel, TaskType, get_peft_model
+from peft import PeftModel, TaskType
 from torch import nn
 from transformers import PreTrainedModel
 
+from finewise.lora import add_matrices, fold
 from longctx.config import LoraConfig
 
 
@@ -31,10 +30,7 @@ def with_lora(model: PreTrainedModel, config: LoraConfig) -> PeftModel:
         # A head that shares its weights with the token embeddings goes on sharing them.
         ensure_weight_tying=config.norms_and_embeddings and bool(model.config.tie_word_embeddings),
     )
-    with warnings.catch_warnings():
-        # peft asks a model of transformers 5 by an old name whether it recomputes activations.
-        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-        return get_peft_model(model, settings)
+    return add_matrices(model, settings)
 
 
 def norms_and_embeddings(model: PreTrainedModel) -> list[str]:
@@ -50,9 +46,8 @@ def norms_and_embeddings(model: PreTrainedModel) -> list[str]:
 
 
 def merged(model: PeftModel) -> PreTrainedModel:
-    """Return the model with the matrices folded into its weights: W + alpha / rank * B A. peft is needed no longer."""
-    found = model.merge_and_unload(safe_merge=True)
-    assert isinstance(found, PreTrainedModel)
+    """Return the model with the matrices folded into its weights, tied as before, all of it ready to learn."""
+    found = fold(model)
     found.tie_weights()
     head = found.get_output_embeddings()  # type: ignore[no-untyped-call]
     if isinstance(head, nn.Linear):

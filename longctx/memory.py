@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 from transformers import PreTrainedModel
 
-from finewise.device import autocast, available
+from finewise.activations import saved_bytes
+from finewise.device import available
 from finewise.errors import InputError
 from finewise.execution import Execution
 from finewise.packing import LONG
@@ -123,30 +123,8 @@ def activation_bytes(model: PreTrainedModel, longest: int, *, bf16: bool) -> tup
 
 def _saved(model: PreTrainedModel, tokens: int, *, bf16: bool) -> int:
     """Return the bytes that a forward pass of the transformer saves for its backward pass."""
-    weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
-    seen: dict[int, int] = {}
-    alive = []
-
-    def count(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            seen[storage.data_ptr()] = storage.nbytes()
-            alive.append(tensor)  # else an address could be used again
-        return tensor
-
-    training = model.training
-    model.train()
     ids = torch.zeros(1, tokens, dtype=torch.int64, device=model.device)
-    try:
-        with (
-            torch.random.fork_rng(),
-            torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor),
-            autocast(bf16, str(model.device)),
-        ):
-            model.base_model(input_ids=ids, use_cache=False)
-    finally:
-        model.train(training)
-    return sum(seen.values())
+    return saved_bytes(model, lambda: model.base_model(input_ids=ids, use_cache=False), bf16=bf16)
 
 
 def _size(count: float) -> str:

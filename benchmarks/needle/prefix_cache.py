@@ -172,6 +172,11 @@ class CachedRows:
         Returns:
             Per row the new tokens, the one that ended it included.
         """
+        # Around all steps: autocast keeps the weights that it has lowered until its outermost block ends.
+        with autocast(self.bf16, str(self._device)):
+            return self._generate(texts, most, ends)
+
+    def _generate(self, texts: Sequence[Tokens], most: int, ends: Callable[[int, list[int]], bool]) -> list[list[int]]:
         last = self.read(texts, [range(len(text) - 1, len(text)) for text in texts])
         lengths = torch.tensor([len(text) for text in texts], device=self._device)
         stop = int(lengths.max())

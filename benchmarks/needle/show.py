@@ -43,8 +43,8 @@ def with_average(results: Sequence[ByLength]) -> list[ByLength]:
 def base_score(result: ByLength) -> float:
     """Return what a model scores where length is no difficulty: the mean over the lengths up to SHORT, or at the shortest.
 
-    NoLiMa takes the best mean of its 250, 500 and 1,000 tokens (Modarressi et al. 2025, section 4); a mean over them does not
-    profit from luck at one of few prompts.
+    NoLiMa's base score too is of contexts of up to 1K tokens (Modarressi et al. 2025, arXiv 2502.05167); the mean over them
+    depends less on the luck of few prompts than the shortest length alone.
     """
     lengths = result.read()
     short = [length for length in lengths if length <= SHORT] or lengths[:1]

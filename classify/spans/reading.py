@@ -12,8 +12,8 @@ from pathlib import Path
 from classify.spans.cells import Row, joined, row_of_spans, row_of_tags
 from classify.spans.config import TokenDataConfig
 from classify.spans.schemes import check_tag, recognise, to_bio
-from finewise.data.formats import open_source
-from finewise.data.hub import HubSource, is_hub
+from finewise.data.hub import is_hub
+from finewise.data.opening import open_reference
 from finewise.data.records import decoded_lines
 from finewise.data.sources import labelled_file, resolve
 from finewise.data.table import Kind, Source
@@ -77,16 +77,11 @@ def read(reference: str, config: TokenDataConfig, split: str) -> Read:
     Raises:
         InputError: Whatever is wrong, in one line.
     """
-    if is_hub(reference):
-        hub = HubSource(reference, split)
-        found = _table(hub, hub.content(), config)
+    path = None if is_hub(reference) else own_file(reference, split)
+    if path is not None and is_conll(path):
+        found = _conll(path, f"{reference}/{path.name}" if resolve(reference).is_dir() else reference)
     else:
-        path = own_file(reference, split)
-        name = f"{reference}/{path.name}" if resolve(reference).is_dir() else reference
-        if is_conll(path):
-            found = _conll(path, name)
-        else:
-            found = _table(open_source(path, name), file_sha256(path), config)
+        found = _table(*open_reference(reference, split), config)
     whole = len(found.rows)
     if not whole:
         raise InputError(f"{found.name} has no rows")

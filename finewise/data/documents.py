@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 
 from finewise.console import progress
 from finewise.data.arrow import ArrowSource, TextColumn
-from finewise.data.formats import EXTENSIONS, open_source
-from finewise.data.hub import HubSource, is_hub
+from finewise.data.formats import EXTENSIONS
+from finewise.data.hub import is_hub
 from finewise.data.keys import ColumnDigest, combine
+from finewise.data.opening import open_reference
 from finewise.data.sources import exists, is_labelled, labelled_file, resolve
 from finewise.data.store import entry
 from finewise.data.table import Kind, Source
 from finewise.errors import InputError
 from finewise.names import nearest
-from finewise.references import file_sha256
 
 VERSION = 1
 """Raise it when reading changes: old cache entries are then not found."""
@@ -93,7 +93,9 @@ def read_documents(reference: str, column: str, split: str = "train") -> Documen
     Raises:
         InputError: No such file or column, or a document that is empty or no text, in one line that names its place.
     """
-    source, content = _open(reference, split)
+    if not is_hub(reference):
+        check_documents(reference, split)
+    source, content = open_reference(reference, split)
     _check_column(source, column)
     key = combine("documents", VERSION, content, column, source.unit)
     folder, about = entry(key, lambda part: _convert(part, source, column))
@@ -111,17 +113,6 @@ def read_documents(reference: str, column: str, split: str = "train") -> Documen
         names=names,
         revision=about["digest"],
     )
-
-
-def _open(reference: str, split: str) -> tuple[Source, str]:
-    """Return the file and what pins its content."""
-    if is_hub(reference):
-        hub = HubSource(reference, split)
-        return hub, hub.content()
-    check_documents(reference, split)
-    path = labelled_file(reference, split)
-    name = reference if path == resolve(reference) else f"{reference}/{path.name}"
-    return open_source(path, name), file_sha256(path)
 
 
 def _check_column(source: Source, column: str) -> None:

@@ -123,6 +123,36 @@ def _target(name: str, size: float, total: int, reference: str, most: int) -> in
     return int(size)
 
 
+def held_out(keys: Keys, targets: Mapping[str, int], seed: int, reference: str, alike: str) -> dict[str, Rows]:
+    """Draw rows for each target; rows of equal keys stay together.
+
+    Args:
+        keys: (N,) what rows share that belong together.
+        targets: Part -> rows, see `targets_of`.
+        seed: Draws; the order of the rows does not count.
+        reference: What messages call the data.
+        alike: Why few could be drawn, for messages: "too many documents are equal".
+
+    Returns:
+        "train" and each target -> its rows, ascending.
+
+    Raises:
+        InputError: Rows that belong together leave a part less than half of its target.
+    """
+    _, code, sizes = np.unique(keys, return_inverse=True, return_counts=True)
+    part = np.zeros(len(sizes), dtype=np.int8)
+    order = np.random.default_rng(seed).permutation(len(sizes))
+    for number, (name, target) in enumerate(targets.items(), 1):
+        _fill(part, number, order, sizes, target)
+        got = int(sizes[part == number].sum())
+        if got < target / 2:
+            raise InputError(
+                f"{reference}: {alike}, so only {got} of {target} rows could be held out for {name}; give data.{name} a file "
+                "of its own"
+            )
+    return {name: np.flatnonzero(part[code] == number) for number, name in enumerate(["train", *targets])}
+
+
 def components(pairs: Pairs) -> NDArray[np.int32]:
     """Return (N,) the number of the connected component that each row belongs to."""
     from scipy.sparse import coo_matrix

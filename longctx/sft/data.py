@@ -13,7 +13,7 @@ from finewise.console import say
 from finewise.data.keys import combine
 from finewise.data.report import AuditReport
 from finewise.data.sources import splits
-from finewise.data.splits import MAX_ROWS, targets_of
+from finewise.data.splits import MAX_ROWS, held_out, targets_of
 from finewise.errors import InputError
 from longctx.config import InstructionTuning, LongDataConfig
 from longctx.mixing import mix
@@ -175,23 +175,7 @@ def split(rows: ChatRows, dev_size: float | None, test_size: float | None, seed:
         InputError: There are too few rows, or too few prompts.
     """
     targets = targets_of(dev_size, test_size, len(rows), rows.reference, MAX_ROWS)
-    prompts, unit, sizes_of = np.unique(rows.prompts, return_inverse=True, return_counts=True)
-    order = np.random.default_rng(seed).permutation(len(prompts))
-    part_of = np.zeros(len(prompts), np.int64)
-    for number, (part, target) in enumerate(targets.items(), 1):
-        room = target
-        for prompt in order[part_of[order] == 0]:
-            if sizes_of[prompt] <= room:
-                part_of[prompt] = number
-                room -= int(sizes_of[prompt])
-            if not room:
-                break
-        if room > target / 2:
-            raise InputError(
-                f"{rows.reference}: many rows have the same prompt, so only {target - room} of {target} rows could be held "
-                f"out for {part}; give data.{part} a file of its own"
-            )
-    chosen = {part: np.flatnonzero(part_of[unit] == number) for number, part in enumerate(["train", *targets])}
+    chosen = held_out(rows.prompts, targets, seed, rows.reference, "many rows have the same prompt")
     return {part: rows.select(found, part) for part, found in chosen.items()}
 
 

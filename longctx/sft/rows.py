@@ -17,15 +17,12 @@ from numpy.typing import NDArray
 
 from finewise.console import progress
 from finewise.data.arrow import ArrowSource, TextColumn
-from finewise.data.formats import open_source
-from finewise.data.hub import HubSource, is_hub
 from finewise.data.keys import Keys, combine, text_keys
-from finewise.data.sources import is_labelled, labelled_file
+from finewise.data.opening import open_reference
 from finewise.data.store import entry, made_by
 from finewise.data.table import Source
 from finewise.data.tokenised import TextTokenizer
 from finewise.errors import InputError
-from finewise.references import file_sha256
 from longctx.sft.chats import BrokenChatError, Chat
 from longctx.sft.formats import ONE_FORMAT, READ, convert, help_for, recognise
 from longctx.sft.render import Rendered, Renderer
@@ -129,14 +126,7 @@ def read_chats(reference: str, renderer: Renderer, split: str = "train") -> Chat
     Raises:
         InputError: No such file, no chats in it, or rows that cannot be trained on.
     """
-    source: Source
-    if is_hub(reference):
-        source = HubSource(reference, split)
-        content = source.content()
-    else:
-        path = labelled_file(reference, split)
-        name = f"{reference}/{path.name}" if is_labelled(reference) else reference
-        source, content = open_source(path, name), file_sha256(path)
+    source, content = open_reference(reference, split)
     if recognise(source.columns()) is None:
         raise InputError(f"{source.name} {help_for(source.columns())}")
     tokenizer = TextTokenizer(renderer.tokenizer.backend_tokenizer, None)

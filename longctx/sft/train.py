@@ -19,9 +19,10 @@ from finewise.fit import Outcome, Seen, callbacks, fit, needed_space, total_step
 from finewise.run import Run
 from longctx.sft.data import SftData
 from longctx.sft.packed import Collator
+from longctx.tied import TiedCheckpoints
 
 
-class ChatTrainer(SFTTrainer):
+class ChatTrainer(TiedCheckpoints, SFTTrainer):
     """SFTTrainer that scores dev by our own benchmark and counts what it reads; it reports to nobody."""
 
     seen: Seen

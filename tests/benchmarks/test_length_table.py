@@ -57,6 +57,8 @@ def test_five_lengths_fit_into_80_columns(metric: str, value: float) -> None:
     for system in SYSTEMS:
         assert any(line.strip().startswith(system) for line in shown.splitlines()), "a name was broken"
     assert all(f"{length:,}" in shown for length in LENGTHS)
+    assert shown.count("]") == 8, "an interval was broken"
+    assert all(line.count("[") == line.count("]") for line in shown.splitlines())
     assert shown.count("< .001") == 3
     assert ("lower is better" in shown) == (metric == "perplexity")
 

@@ -39,7 +39,7 @@ from classify.heads import (
     parameter_groups,
     trainable,
 )
-from classify.lora import add_lora, merge_lora
+from classify.lora import add_lora
 from classify.losses import build
 from classify.losses_config import BinaryCrossEntropy, CrossEntropy
 from classify.model import load_classifier
@@ -48,6 +48,7 @@ from finewise.config import ModelConfig
 from finewise.data.labels.space import LabelSpace
 from finewise.errors import InputError
 from finewise.execution import attach
+from finewise.lora import fold
 
 SPACE = LabelSpace(kind="single", names=("bad", "fair", "good"))
 MULTI = LabelSpace(kind="multi", names=("bad", "fair", "good"))
@@ -342,7 +343,7 @@ def test_lora_trains_a_share_and_is_folded_into_a_plain_folder(
         objective(outputs, torch.tensor([0, 1, 2, 0, 1])).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     before = logits(tuned, tokenizer)
-    merged = merge_lora(tuned)
+    merged = fold(tuned)
     torch.testing.assert_close(logits(merged, tokenizer), before, atol=1e-5, rtol=1e-4)
     merged.save_pretrained(str(tmp_path / "m"))
     assert not any("lora" in key or "modules_to_save" in key for key in load_file(tmp_path / "m" / "model.safetensors"))

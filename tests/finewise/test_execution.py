@@ -14,6 +14,7 @@ from transformers import (
     BertConfig,
     DebertaV2Config,
     DistilBertConfig,
+    Gemma2Config,
     LlamaConfig,
     ModernBertConfig,
     PretrainedConfig,
@@ -206,6 +207,22 @@ class TestChoice:
         agree(outcome(model, inputs), expected)
         with pytest.raises(InputError, match=r"execution=packed: DebertaV2Model: .*; set execution=auto"):
             attach(model, execution="packed")
+
+    def test_attention_that_caps_its_values_is_not_packed(self) -> None:
+        config = Gemma2Config(**SIZES, num_key_value_heads=2, head_dim=4, max_position_embeddings=64, sliding_window=8)
+        config.attn_logit_softcapping = 0.5  # low enough to matter to such small values
+        torch.manual_seed(0)
+        model = AutoModel.from_config(config, attn_implementation="eager").eval()
+        for weight in model.parameters():
+            weight.data.add_(torch.randn(weight.shape) * 0.2)
+        inputs = batch([20, 5, 9])
+        expected = outcome(model, inputs)
+        with pytest.raises(
+            InputError, match=r"execution=packed: Gemma2Model: .*attn_logit_softcapping.*set execution=auto"
+        ):
+            attach(model, execution="packed")
+        assert attach(model, micro_batch_tokens=20).mode == "sorted"
+        agree(outcome(model, inputs), expected)
 
     def test_attaching_again_replaces(self) -> None:
         model = build("bert", head=False)

@@ -14,6 +14,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling, Transfor
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModel, EuroBertConfig, ModernBertConfig, PretrainedConfig, PreTrainedTokenizerFast
 
+from benchmarks.needle.config import PasskeyConfig
 from finewise.config import AuditConfig, ColumnsConfig, ModelConfig, OptimConfig, RunConfig, SelectionConfig
 from finewise.data.retrieval import RetrievalSet
 from finewise.data.tokens import TokenLimit, token_limit
@@ -25,6 +26,7 @@ from longctx.config import Contrastive, LongContextExperiment, LongDataConfig
 from longctx.contrastive import LongPairs, load_pairs, train_contrastive
 from longctx.rope_config import StretchConfig, Yarn
 from longctx.stretch import stretch_encoder
+from longctx.study import study
 
 WINDOW, TARGET = 32, 128
 KEYS = [f"key{number}" for number in range(40)]
@@ -158,8 +160,6 @@ def test_it_learns_to_find_long_documents(each: Path, tmp_path: Path) -> None:
     ],
     ids=["packed, recomputed", "sorted", "activation checkpointing"],
 )
-# The library's encoder knows activation checkpointing by its old name alone, and transformers warns of that.
-@pytest.mark.filterwarnings("ignore:.*`gradient_checkpointing_enable`:FutureWarning")
 def test_however_it_is_computed_the_same_is_learnt(each: Path, tmp_path: Path, parts: dict[str, Any]) -> None:
     plain = experiment_of(tmp_path, each, execution="padded")
     # Adam would make steps of the same size of whatever rounding leaves where the gradient is zero.
@@ -218,3 +218,26 @@ def test_columns_and_scores_are_read_as_the_settings_say(encoder: Path, tmp_path
         InputError, match=r"^objective\.loss=mnrl takes rows for positive pairs.*set data\.relevant_score$"
     ):
         load(experiment_of(tmp_path, encoder, data=replace(data, train=write(tmp_path / "low.jsonl", low))), encoder)
+
+
+def test_all_arms_are_scored_on_the_test_split_too(encoder: Path, tmp_path: Path) -> None:
+    settings = experiment_of(
+        tmp_path,
+        encoder,
+        data=LongDataConfig(name="keys", train=write(tmp_path / "rows.jsonl", rows(60)), dev_size=10, test_size=20),
+        optim=OptimConfig(batch_size=16, max_steps=2),
+        passkey=PasskeyConfig(lengths=[64, TARGET], queries=4, documents=8),
+        compare=["none", "linear"],
+        seeds=2,
+    )
+    with Run.open("longctx", settings, resume="never") as run:
+        found = study(settings, run)
+    held = [result for result in found.results if result.benchmark == "retrieval keys"]
+    systems = ["untuned", "linear", "yarn", "tuned", "chunk and pool", "late chunking", "bm25"]
+    assert [result.system for result in held] == systems
+    for result in held:  # both seeds' models read the same queries
+        assert result.metric == "ndcg@10"
+        assert result.read() == [64, TARGET]
+        assert result.groups.tolist() == [0] * (len(result.ids) // 2) + [1] * (len(result.ids) // 2)
+        assert result.ids == held[0].ids
+    assert held[-1].mean() == pytest.approx(1, abs=0.05)

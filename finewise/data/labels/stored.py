@@ -14,15 +14,13 @@ from numpy.typing import NDArray
 from finewise.config import LabelColumnsConfig
 from finewise.console import progress
 from finewise.data.arrow import ArrowSource, TextColumn
-from finewise.data.formats import open_source
-from finewise.data.hub import HubSource, is_hub
 from finewise.data.keys import ColumnDigest, Keys, combine, text_keys
 from finewise.data.labels.columns import label_roles
-from finewise.data.sources import builtin, labelled_file, resolve
+from finewise.data.opening import open_reference
+from finewise.data.sources import builtin
 from finewise.data.store import entry
 from finewise.data.table import Kind, Source
 from finewise.errors import InputError
-from finewise.references import file_sha256
 
 VERSION = 1
 """Raise it when reading or the content keys change: old cache entries are then not found."""
@@ -95,14 +93,7 @@ def read_stored(reference: str, columns: LabelColumnsConfig, *, split: str = "tr
     Raises:
         InputError: Whatever is wrong with the data, in one line.
     """
-    source: Source
-    if is_hub(reference):
-        source = HubSource(reference, split)
-        content = source.content()
-    else:
-        path = labelled_file(reference, split)
-        name = f"{reference}/{path.name}" if resolve(reference).is_dir() else reference
-        source, content = open_source(path, name), file_sha256(path)
+    source, content = open_reference(reference, split)
     text, labels = label_roles(source.columns(), columns, source.name)
     group = columns.group
     if group is None and reference in builtin(labelled=True) and "source" in source.columns():

@@ -1,6 +1,8 @@
 """TRL's trainer inside our own: the loss, what it leaves behind, LoRA, and a run that was killed."""
 
+import copy
 import json
+import logging
 import random
 import signal
 import subprocess
@@ -119,6 +121,25 @@ def test_lora(language_model: PreTrainedModel, tokenizer: Tokenizers, settings: 
     assert torch.equal(language_model.model.layers[0].mlp.up_proj.base_layer.weight, before)
     assert outcome.best_score > -5.4
     assert -dev_loss(merged(model), data.dev) == pytest.approx(outcome.best_score, rel=1e-3)
+
+
+def test_the_checkpoint_of_a_tied_model_misses_nothing(
+    language_model: PreTrainedModel,
+    tokenizer: Tokenizers,
+    settings: LongContextExperiment,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    config = copy.deepcopy(language_model.config)
+    config.tie_word_embeddings = True
+    tied = type(language_model)(config)
+    optim = replace(settings.optim, learning_rate=1.0)  # the first checkpoint is better, and is loaded at the end
+    transformers_logger = logging.getLogger("transformers")
+    transformers_logger.addHandler(caplog.handler)
+    try:
+        trained(tied, replace(settings, optim=optim), tokenizer("chatml"))
+    finally:
+        transformers_logger.removeHandler(caplog.handler)
+    assert "missing keys" not in caplog.text
 
 
 @pytest.fixture(scope="module")
