@@ -9,7 +9,7 @@ from benchmarks.config import ResamplingConfig
 from benchmarks.needle.config import NeedleConfig, PasskeyConfig
 from benchmarks.perplexity_config import PerplexityConfig
 from finewise.config import ColumnsConfig, ExperimentConfig, SplitsConfig, at_least, positive, setting
-from finewise.contrastive.config import MultipleNegativesRanking
+from finewise.contrastive.config import MultipleNegativesRanking, check_batches
 from finewise.names import unknown
 from longctx.rope_config import ROPES, RopeConfig, StretchConfig, Yarn, name_of
 
@@ -89,6 +89,11 @@ OBJECTIVES: dict[str, type[ObjectiveConfig]] = {
 class LongDataConfig(SplitsConfig):
     """Documents (lm), chats or prompts with completions (sft), or pairs (contrastive)."""
 
+    train: str = setting(
+        "",
+        "rows to train on, needed with adapt=true: a file (jsonl, csv, tsv, parquet), a folder, hub:NAME, "
+        "package:MODULE/PATH or built-in",
+    )
     text: str = setting("text", "objective=lm: column with the document")
     columns: ColumnsConfig = setting(ColumnsConfig, "objective=contrastive: which columns hold what")
     relevant_score: float = setting(
@@ -178,7 +183,10 @@ class LongContextExperiment(ExperimentConfig):
     def __post_init__(self) -> None:
         ExperimentConfig.__post_init__(self)
         self._check_kind()
+        self._check_unread()
         self._check_methods()
+        if self.adapt and not self.data.train:
+            raise ValueError("data.train must name what the model is adapted on; give a file, or set adapt=false")
         at_least("seeds", self.seeds, 1)
         at_least("parallel_seeds", self.parallel_seeds, 1)
         if self.parallel_seeds > self.seeds:
@@ -201,9 +209,14 @@ class LongContextExperiment(ExperimentConfig):
         """Whether the model is an embedding model, rather than a language model."""
         return isinstance(self.objective, Contrastive)
 
+    @property
+    def objective_name(self) -> str:
+        """What stands in `objective=...`."""
+        return next(key for key, kind in OBJECTIVES.items() if type(self.objective) is kind)
+
     def _check_kind(self) -> None:
         known = EMBEDDING_METRICS if self.embeds else CAUSAL_METRICS
-        name = next(key for key, kind in OBJECTIVES.items() if type(self.objective) is kind)
+        name = self.objective_name
         if self.selection.metric not in known:
             raise ValueError(
                 f"selection.metric must be {' or '.join(known)} with objective={name}; got {self.selection.metric}"
@@ -217,7 +230,44 @@ class LongContextExperiment(ExperimentConfig):
                 "model.max_seq_length is not read here: stretch.factor or stretch.target says how far to read"
             )
 
+    def _check_unread(self) -> None:
+        """Refuse what the objective does not read, so that no setting is passed over in silence."""
+        name, plain = self.objective_name, LongDataConfig()
+        unread = {}
+        if self.embeds:
+            unread["needle"] = self.needle != NeedleConfig()
+            unread["perplexity"] = self.perplexity != PerplexityConfig()
+        else:
+            unread["passkey"] = self.passkey != PasskeyConfig()
+            unread["chunked"] = not self.chunked
+            unread["data.columns"] = self.data.columns != plain.columns
+            unread["data.relevant_score"] = self.data.relevant_score != plain.relevant_score
+        if not isinstance(self.objective, LanguageModeling):
+            unread["data.text"] = self.data.text != plain.text
+        if isinstance(self.objective, InstructionTuning):
+            unread["execution"] = self.execution != "auto"
+            unread["micro_batch_tokens"] = self.micro_batch_tokens is not None
+        for key, wrong in unread.items():
+            if wrong:
+                raise ValueError(f"{key} is not read with objective={name}; leave it out")
+        if not self.embeds and self.recompute != "auto":
+            raise ValueError(
+                f"recompute={self.recompute} is not read with objective={name}, which keeps one micro-batch at a time anyway; "
+                "for less memory set optim.activation_checkpointing=true"
+            )
+
     def _check_methods(self) -> None:
+        if isinstance(self.objective, Contrastive) and self.adapt:
+            losses = {"mnrl": MultipleNegativesRanking}
+            check_batches(self.objective.loss, self.objective.sampler, self.optim, above="objective.", losses=losses)
+        if len(set(self.compare)) < len(self.compare):
+            raise ValueError(f"compare names a method twice; got {self.compare}")
+        trained = {name_of(self.rope), *(self.compare if self.compare_adapted else ())}
+        if self.adapt and self.lora.rank and "dynamic" in trained:
+            raise ValueError(
+                "lora.rank does not go with an adapted rope=dynamic, which is built anew for every length; set lora.rank=0, or "
+                "take another method"
+            )
         for method in self.compare:
             if method not in ROPES:
                 raise ValueError(unknown("compare", method, ROPES))

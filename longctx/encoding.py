@@ -7,9 +7,10 @@ from typing import Any
 
 from transformers import set_seed
 
-from benchmarks.by_length import ByLength
+from benchmarks.by_length import ByLength, doublings
 from benchmarks.chunked import ChunkPool, LateChunking
 from benchmarks.passkey import Encode, PasskeySet, encoding_of, passkey, passkey_sets
+from finewise.console import err
 from finewise.data.tokens import token_limit
 from finewise.device import describe, pick_device, use_bf16
 from finewise.encoder import Encoder, load_encoder, transformer
@@ -19,7 +20,8 @@ from finewise.run import Run
 from longctx.arms import Arm
 from longctx.config import Contrastive, LongContextExperiment
 from longctx.contrastive import LongPairs, load_pairs, train_contrastive
-from longctx.lengths import DEV_SEEDS, doublings
+from longctx.lengths import DEV_SEEDS
+from longctx.retrieval import LongRetrieval
 from longctx.rope_config import DynamicNtk, StretchConfig
 from longctx.stretch import stretch_encoder, window
 from longctx.tiny.language import TinyPairs
@@ -53,7 +55,10 @@ class EmbeddingModel:
         self.original = experiment.stretch.original or int(base.config.max_position_embeddings)
         self.lengths = tuple(experiment.passkey.lengths or doublings(self.original, self.target))
         self._pairs: LongPairs | None = None
+        self._test: LongRetrieval | None = None
         self._sets: dict[str, list[PasskeySet]] = {}
+        if experiment.adapt:
+            self._data()  # mistakes in the data are told before everything is read
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -86,18 +91,20 @@ class EmbeddingModel:
         return sum(result.mean() for result in found) / len(found)
 
     def read(self, model: Encoder, arm: Arm, run: Run) -> list[ByLength]:
-        """Search for what is hidden at all lengths."""
-        return self._passkey(model, arm.system, self.lengths, self.texts_seed)
+        """Search for what is hidden at all lengths, and among the data's own documents."""
+        found = self._passkey(model, arm.system, self.lengths, self.texts_seed)
+        held = self._held_out()
+        return [*found, held.read(model, arm.system)] if held else found
 
     def beside(self, run: Run) -> list[ByLength]:
-        """Score the untuned model, which reads the texts in windows."""
-        if not self.experiment.chunked:
-            return []
-        return [
-            result
-            for name, way in BESIDE.items()
-            for result in self._passkey(way(self.untuned), name, self.lengths, self.texts_seed)
-        ]
+        """Score the untuned model, which reads the texts in windows, and BM25 where the documents are real."""
+        held = self._held_out()
+        found = []
+        for name, way in BESIDE.items() if self.experiment.chunked else ():
+            reader = way(self.untuned)
+            found += self._passkey(reader, name, self.lengths, self.texts_seed)
+            found += [held.read(reader, name)] if held else []
+        return [*found, held.bm25()] if held else found
 
     def save(self, model: Encoder, folder: Path) -> None:
         """Save the model in sentence-transformers' own format."""
@@ -121,6 +128,20 @@ class EmbeddingModel:
             sets=self._sets[split],
         )
 
+    def _held_out(self) -> LongRetrieval | None:
+        """Return the data's own test, if there is data; the made-up language has nothing to read but passkeys."""
+        if not self.experiment.adapt or self.wording is not None:
+            return None
+        if self._test is None:
+            self._test = LongRetrieval(
+                task=self._data().test,
+                tokenizer=self.untuned.tokenizer,
+                buckets=self.lengths,
+                bf16=self.bf16,
+                group=self.group,
+            )
+        return self._test
+
     def _encode(self, model: Any) -> Encode:
         return encoding_of(model, bf16=self.bf16)
 
@@ -133,7 +154,9 @@ class EmbeddingModel:
             if config.train == TINY:
                 config = tiny_rows(EMBEDDING, experiment, self.run, self.original, self.target)
             limit = token_limit(replace(self.config, max_seq_length=self.target))
-            self._pairs = load_pairs(
-                config, objective, experiment.audit, experiment.seed, limit, original=self.original
-            )
+            # All seeds' models are tested with the same rows; the made-up language has rows of each seed's own.
+            seed = self.texts_seed if self.wording is None else experiment.seed
+            self._pairs = load_pairs(config, objective, experiment.audit, seed, limit, original=self.original)
+            if self.group == 0:
+                err.print(self._pairs.report.brief(), soft_wrap=True)
         return self._pairs

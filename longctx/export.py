@@ -13,7 +13,7 @@ from finewise.references import HUB, model_reference
 from finewise.report import page
 from finewise.run import MODEL, REPORT, Run
 from longctx.arms import UNTUNED, arms_of, subject_of
-from longctx.config import OBJECTIVES, LongContextExperiment
+from longctx.config import LongContextExperiment
 from longctx.positions import by_system
 from longctx.prove import Proof
 from longctx.rope_config import name_of
@@ -34,7 +34,7 @@ def finish(found: Found, proof: Proof, experiment: LongContextExperiment, run: R
     (run.dir / MODEL / "README.md").write_text(model_card(found, proof, experiment), encoding="utf-8")
     chosen: dict[str, Any] = {"split": "dev", "metric": selection.metric, "best": found.best}
     if found.outcome is not None:
-        chosen = found.outcome.choice(selection.metric, facts["data"]["revision"], run.test_reads)
+        chosen = found.outcome.choice(selection.metric, facts["data"]["revision"], found.test_reads)
         chosen |= {"best": found.best, "untuned": found.before}
     device = facts["device"]["type"]
     return run.finish(
@@ -107,9 +107,9 @@ Rotary positions stretched from {facts["original"]:,} to {facts["target"]:,} tok
 (`rope_parameters`), so that no code but the library's is needed."""
     training = "Not trained: only the positions were changed."
     if found.outcome is not None:
-        objective = next(name for name, kind in OBJECTIVES.items() if type(experiment.objective) is kind)
-        training = f"""Objective {objective}, {found.outcome.best_step} of {found.outcome.steps} steps (dev chose by
-{experiment.selection.metric}), batch size {experiment.optim.batch_size}, learning rate {experiment.optim.learning_rate:g}, seed
+        optim = experiment.optim
+        training = f"""Objective {experiment.objective_name}, {found.outcome.best_step} of {found.outcome.steps} steps
+(dev chose by {experiment.selection.metric}), batch size {optim.batch_size}, learning rate {optim.learning_rate:g}, seed
 {experiment.seed}. Every setting is in the run's config.yaml."""
         if experiment.seeds > 1:
             training += f"\nScores are of {experiment.seeds} seeds together; these are the weights of the first."
@@ -135,6 +135,8 @@ def _report(
     record: dict[str, Any], pictures: list[tuple[str, str]], experiment: LongContextExperiment, run: Run
 ) -> None:
     part = run.inside(f"seed-{experiment.seed}/{subject_of(experiment).folder}")
+    if stages := len(experiment.stages.factors):
+        part = part.inside(f"stage-{stages}")  # whose dev chose what is saved
     sections = [
         verdict_section(record),
         *pictures,

@@ -7,7 +7,7 @@ from finewise.inputs import own_references
 from finewise.names import unknown
 from finewise.references import check_hub, content_of, model_reference
 from finewise.run import Run, check_trackers
-from longctx.config import Contrastive, LongContextExperiment
+from longctx.config import LanguageModeling, LongContextExperiment
 from longctx.tiny.models import CAUSAL, EMBEDDING, NAMES, is_tiny
 from longctx.tiny.supply import TINY
 
@@ -73,5 +73,7 @@ def _check_tiny(experiment: LongContextExperiment) -> None:
         raise InputError(f"model.name={name} knows its own language alone; set needle.tasks=[{TINY}]")
     if not experiment.embeds and experiment.perplexity.data is not None:
         raise InputError(f"model.name={name} knows its own language alone; set perplexity.data=null")
-    if experiment.adapt and not isinstance(experiment.objective, Contrastive) and experiment.data.text != "text":
-        raise InputError("data.text is not read with data.train=tiny; leave it out")
+    if experiment.adapt and isinstance(experiment.objective, LanguageModeling):
+        raise InputError(
+            f"model.name={name} is adapted on prompts with answers; set objective=sft selection.metric=needle"
+        )

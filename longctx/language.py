@@ -9,13 +9,14 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel, set_seed
 
-from benchmarks.by_length import ByLength
+from benchmarks.by_length import ByLength, doublings
 from benchmarks.needle.prefix_cache import rope_types
 from benchmarks.needle.reader import ModelAt, Reader
 from benchmarks.needle.run import needle
 from benchmarks.perplexity import perplexity
 from benchmarks.pieces import Pieces, read_pieces
 from finewise.causal import load_causal
+from finewise.console import err
 from finewise.device import describe, pick_device, use_bf16
 from finewise.fit import Outcome
 from finewise.record import write_json
@@ -24,7 +25,7 @@ from longctx import causal
 from longctx.arms import Arm
 from longctx.config import InstructionTuning, LanguageModeling, LongContextExperiment
 from longctx.data import LongData, load_documents
-from longctx.lengths import DEV_SEEDS, doublings
+from longctx.lengths import DEV_SEEDS
 from longctx.lora import merged, with_lora
 from longctx.positions import POSITIONS
 from longctx.rope_config import Abf, StretchConfig
@@ -57,6 +58,8 @@ class LanguageModel:
         self.lengths = tuple(experiment.needle.lengths or doublings(self.original, self.target))
         self._rows: dict[int, LongData | SftData] = {}
         self._pieces: Pieces | None = None
+        if experiment.adapt:
+            self._data(self.target)  # mistakes in the data are told before hours of reading
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -185,6 +188,8 @@ class LanguageModel:
                 self._rows[target] = load_chats(
                     config, objective, self.tokenizer, experiment.audit, self.original, target, experiment.seed
                 )
+            if self.group == 0:
+                err.print(self._rows[target].report.brief(), soft_wrap=True)
         return self._rows[target]
 
 

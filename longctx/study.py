@@ -6,8 +6,11 @@ What is finished is kept in the run's folder, so that a killed run goes on with 
 import json
 import multiprocessing
 import os
+import shutil
+import threading
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,10 +18,12 @@ from typing import Any, Protocol
 from benchmarks import by_length
 from benchmarks.by_length import ByLength
 from finewise.console import say
+from finewise.device import pick_device
+from finewise.errors import InputError
 from finewise.fit import Outcome, Seen
 from finewise.record import write_json
-from finewise.run import MODEL, Run
-from longctx.arms import Arm, arms_of, subject_of
+from finewise.run import MODEL, Run, threads
+from longctx.arms import UNTUNED, Arm, arms_of, subject_of
 from longctx.config import LongContextExperiment
 
 OUTCOME = "outcome.json"
@@ -69,6 +74,7 @@ class Found:
         outcome: Of the subject's training, of the first seed; None if nothing was trained.
         best: The subject's dev score, the mean over the seeds.
         before: The untuned model's.
+        test_reads: How many checkpoints of the first seed's subject were scored on test; more than one is a fault.
         facts: Of the first seed's subject.
     """
 
@@ -76,6 +82,7 @@ class Found:
     outcome: Outcome | None
     best: float
     before: float
+    test_reads: int
     facts: dict[str, Any]
 
 
@@ -86,27 +93,18 @@ def study(experiment: LongContextExperiment, run: Run) -> Found:
         InputError: The model, the data or the settings do not go together, or the memory does not suffice.
     """
     seeds = [experiment.seed + number for number in range(experiment.seeds)]
-    if experiment.parallel_seeds == 1:
+    if experiment.parallel_seeds == 1 or pick_device(experiment.run.device) != "cpu":
         parts = [study_seed(experiment, run, number) for number in range(len(seeds))]
     else:
         say(f"{len(seeds)} seeds, {experiment.parallel_seeds} at a time; what they say comes mixed")
-        with ProcessPoolExecutor(
-            experiment.parallel_seeds,
-            mp_context=multiprocessing.get_context("spawn"),
-            initializer=_begin,
-            initargs=(max(1, (os.cpu_count() or 1) // experiment.parallel_seeds),),
-        ) as pool:
-            waiting = [
-                pool.submit(_study_apart, experiment, run.dir, run.task, run.name, run.manifest, number)
-                for number in range(len(seeds))
-            ]
-            parts = [future.result() for future in waiting]
+        parts = _apart(experiment, run)
     first = parts[0]
     return Found(
         results=[by_length.joined(same) for same in zip(*(part.results for part in parts), strict=True)],
         outcome=first.outcome,
         best=sum(part.best for part in parts) / len(parts),
         before=sum(part.before for part in parts) / len(parts),
+        test_reads=first.test_reads,
         facts=first.facts,
     )
 
@@ -127,14 +125,18 @@ def study_seed(experiment: LongContextExperiment, run: Run, number: int) -> Foun
     results: list[ByLength] = []
     outcome: Outcome | None = None
     dev: dict[str, float] = {}
+    test_reads = 0
     for arm in arms_of(experiment):
         inside = part.inside(arm.folder)
         if not (inside.dir / by_length.FILE).is_file():
             _measure(subject(), arm, inside, run.dir if number == 0 and arm == about else None)
+        for folder in list(inside.dir.rglob("checkpoints")):
+            shutil.rmtree(folder)  # the result is kept; they are the most of a run's disk
         kept = json.loads((inside.dir / OUTCOME).read_text(encoding="utf-8"))
         dev[arm.system] = kept["dev"]
         if arm == about and kept["outcome"] is not None:
             outcome = Outcome(**{**kept["outcome"], "seen": Seen(**kept["outcome"]["seen"])})
+            test_reads = len(kept["tested"])
         results += by_length.load(inside.dir / by_length.FILE)
     inside = part.inside("beside")
     if not (inside.dir / by_length.FILE).is_file():
@@ -145,7 +147,8 @@ def study_seed(experiment: LongContextExperiment, run: Run, number: int) -> Foun
         results=results,
         outcome=outcome,
         best=dev[about.system],
-        before=dev["untuned"],
+        before=dev[UNTUNED],
+        test_reads=test_reads,
         facts=json.loads((inside.dir / FACTS).read_text(encoding="utf-8")),
     )
 
@@ -171,22 +174,64 @@ def _measure(subject: Subject, arm: Arm, run: Run, save_in: Path | None) -> None
     else:
         model = subject.stretched(arm)
         dev = subject.dev_score(model)
+    # Before test is read: a resumed run that would read it with another checkpoint is to be seen in the record.
+    tested = (
+        json.loads((run.dir / OUTCOME).read_text(encoding="utf-8"))["tested"] if (run.dir / OUTCOME).is_file() else []
+    )
+    tested = sorted({*tested, outcome.best_step if outcome else 0})
+    write_json(run.dir / OUTCOME, {"dev": dev, "outcome": asdict(outcome) if outcome else None, "tested": tested})
     results = subject.read(model, arm, run)
     if save_in is not None:
         place = run.inside("")
         place.dir = save_in
         with place.whole_folder(MODEL) as part:
             subject.save(model, part)
-    write_json(run.dir / OUTCOME, {"dev": dev, "outcome": asdict(outcome) if outcome else None})
     by_length.save(run.dir / by_length.FILE, results)
 
 
-def _begin(threads: int) -> None:
+def _apart(experiment: LongContextExperiment, run: Run) -> list[Found]:
+    """Measure several seeds at a time, each in a process of its own; the first failure ends them all."""
+    with ProcessPoolExecutor(
+        experiment.parallel_seeds,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_begin,
+        initargs=(max(1, threads() // experiment.parallel_seeds),),
+    ) as pool:
+        waiting = [
+            pool.submit(_study_apart, experiment, run.dir, run.task, run.name, run.manifest, number)
+            for number in range(experiment.seeds)
+        ]
+        try:
+            for done in as_completed(waiting):
+                done.result()
+        except BrokenProcessPool:
+            raise InputError(
+                f"parallel_seeds={experiment.parallel_seeds}: the process of a seed was killed, perhaps for want of memory; "
+                "free some, then the same command with resume=auto goes on, or set parallel_seeds=1"
+            ) from None
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in multiprocessing.active_children():
+                child.terminate()
+            raise
+        return [future.result() for future in waiting]
+
+
+def _begin(cores: int) -> None:
     """Set up a process for one seed: no bars, which would draw over one another, and its share of the cores."""
     os.environ["TTY_COMPATIBLE"] = "0"  # what rich reads
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     import torch
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(cores)
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that holds the run dies: a resumed run must be alone in the folder."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _study_apart(

@@ -49,7 +49,12 @@ NEEDED = {
     "leaderboard": [],
     "audit": ["data.train=x"],
 }
-SWEEPS = {"learning_rate": ["embed", "classify", "longctx"], "reading": ["classify"], "rope": ["longctx"], "short_share": ["longctx"]}
+SWEEPS = {
+    "learning_rate": ["embed", "classify", "longctx"],
+    "reading": ["classify"],
+    "rope": ["longctx"],
+    "short_share": ["longctx"],
+}
 """Which programs a sweep is for."""
 EXPERIMENTS = sorted(path.stem for path in CONF.glob("exp/*.yaml"))
 

@@ -14,6 +14,8 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from finewise.errors import InputError
 from longctx import rope
+from longctx.parameters import rope_parameters
+from longctx.plot import plot_wavelengths
 from longctx.rope_config import (
     ROPES,
     Abf,
@@ -29,8 +31,6 @@ from longctx.rope_config import (
     Yarn,
     name_of,
 )
-from longctx.parameters import rope_parameters
-from longctx.plot import plot_wavelengths
 
 FACTORS = [1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 6.0, 7.0, 8.0, 8.0, 8.0, 8.0, 8.0]
 
