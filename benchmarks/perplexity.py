@@ -91,6 +91,7 @@ def perplexity(
     group: int = 0,
     original: int,
     pieces: Pieces | None = None,
+    benchmark: str = PERPLEXITY,
 ) -> tuple[ByLength, Positions]:
     """Read the pieces through windows of each length.
 
@@ -105,6 +106,7 @@ def perplexity(
         group: Which of several models (seeds) it is.
         original: The window that the model was trained with.
         pieces: What `read_pieces` gave for the same settings, so that several systems need not tokenise again.
+        benchmark: What records call it.
 
     Raises:
         InputError: No document is long enough, a window does not fit into memory, or a loss is not finite.
@@ -130,7 +132,7 @@ def perplexity(
     count, number = len(pieces.ids), len(pieces.lengths)
     result = ByLength(
         system=system,
-        benchmark=PERPLEXITY,
+        benchmark=benchmark,
         split=pieces.split,
         data_revision=pieces.revision,
         metric=PERPLEXITY,

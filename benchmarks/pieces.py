@@ -46,6 +46,7 @@ def read_pieces(
     seed: int,
     *,
     split: str = "test",
+    documents: Documents | None = None,
 ) -> Pieces:
     """Draw stretches of the documents, as long as the longest window, from as many documents as possible, without overlap.
 
@@ -56,17 +57,19 @@ def read_pieces(
         original: The window that the model was trained with.
         seed: Draws the pieces.
         split: Which file of a folder, or split of a hub data set.
+        documents: Read instead of those of the settings.
 
     Raises:
         InputError: No document is long enough, or what is wrong with the file.
     """
-    assert config.data is not None
     wanted = sorted({*(config.lengths or lengths)})
     if wanted[0] > original:
         wanted.insert(0, original)
     before = tuple(special_tokens(tokenizer)[0])
     size = wanted[-1] - len(before)
-    documents = read_documents(config.data, config.text, split)
+    if documents is None:
+        assert config.data is not None
+        documents = read_documents(config.data, config.text, split)
     cut = _cut(documents, tokenizer, size, config.documents, np.random.default_rng(seed), wanted[-1])
     tokens = np.stack([piece for _, piece in cut])
     revision = combine("perplexity", tokens.tobytes().hex(), before, wanted, config.stride)

@@ -31,8 +31,8 @@ class Arm:
 
     @property
     def title(self) -> str:
-        """What a picture calls it."""
-        return f"{self.system} ({name_of(self.method)}, adapted)" if self.system == TUNED else self.system
+        """What a picture calls it: of what was tuned, the method."""
+        return ADAPTED.format(method=name_of(self.method)) if self.system == TUNED else self.system
 
 
 def arms_of(experiment: LongContextExperiment) -> list[Arm]:

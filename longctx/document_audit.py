@@ -5,7 +5,7 @@ duplicates are estimates: a warning, and audit.leakage=drop removes them too.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
 
@@ -57,6 +57,16 @@ class Part:
     def without(self, rows: Rows) -> "Part":
         """Return the others."""
         return self.select(np.setdiff1d(np.arange(len(self)), rows))
+
+    def as_documents(self) -> Documents:
+        """Return them as documents of their own."""
+        all_of, rows = self.documents, self.chosen.tolist()
+        return replace(
+            all_of,
+            numbers=all_of.numbers[self.chosen],
+            texts=[all_of.texts[row] for row in rows],
+            names=[all_of.names[row] for row in rows],
+        )
 
     def texts(self) -> Iterator[str]:
         """Give the texts, in order."""

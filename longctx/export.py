@@ -1,5 +1,6 @@
 """What a run leaves behind: results, pictures, the saved model's card, the report, the record."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -59,10 +60,15 @@ def finish(found: Found, proof: Proof, experiment: LongContextExperiment, run: R
 
 def draw(found: Found, experiment: LongContextExperiment, run: Run) -> list[tuple[str, str]]:
     """Write the pictures as files, and return (heading, drawing) of each for the report."""
-    original, about = found.facts["model"]["original"], subject_of(experiment).system
+    original, about = found.facts["model"]["original"], subject_of(experiment).title
+    titles = {arm.system: arm.title for arm in arms_of(experiment)}
     drawn: list[tuple[str, str, Figure]] = []
     for benchmark in dict.fromkeys(result.benchmark for result in found.results):
-        results = [result for result in found.results if result.benchmark == benchmark]
+        results = [
+            replace(one, system=titles.get(one.system, one.system))
+            for one in found.results
+            if one.benchmark == benchmark
+        ]
         figure = length_plots.by_length(
             results, original=original, resamples=experiment.scoring.resamples, seed=experiment.seed
         )
@@ -73,7 +79,7 @@ def draw(found: Found, experiment: LongContextExperiment, run: Run) -> list[tupl
                 drawn.append((f"{benchmark}, {result.system}", f"{benchmark}-{result.system}-heatmap", figure))
     seeds = range(experiment.seed, experiment.seed + experiment.seeds)
     if positions := by_system(arms_of(experiment), list(seeds), run):
-        figure = length_plots.by_position({one.system: one.curve for one in positions}, original=original)
+        figure = length_plots.by_position({titles[one.system]: one.curve for one in positions}, original=original)
         drawn.append(("perplexity by position", "perplexity-by-position", figure))
     for _, name, figure in drawn:
         length_plots.write(run.dir / PICTURES, name, figure)

@@ -9,15 +9,16 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel, set_seed
 
-from benchmarks.by_length import ByLength, doublings
+from benchmarks.by_length import PERPLEXITY, ByLength, doublings
 from benchmarks.needle.prefix_cache import rope_types
 from benchmarks.needle.reader import ModelAt, Reader
 from benchmarks.needle.run import needle
 from benchmarks.perplexity import perplexity
 from benchmarks.pieces import Pieces, read_pieces
 from finewise.causal import load_causal
-from finewise.console import err
+from finewise.console import err, say
 from finewise.device import describe, pick_device, use_bf16
+from finewise.errors import InputError
 from finewise.fit import Outcome
 from finewise.record import write_json
 from finewise.run import Run
@@ -57,9 +58,10 @@ class LanguageModel:
         self.original = experiment.stretch.original or int(self.model.config.max_position_embeddings)
         self.lengths = tuple(experiment.needle.lengths or doublings(self.original, self.target))
         self._rows: dict[int, LongData | SftData] = {}
-        self._pieces: Pieces | None = None
+        self._pieces: list[tuple[str, Pieces]] | None = None
         if experiment.adapt:
             self._data(self.target)  # mistakes in the data are told before hours of reading
+        self._readings()
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -126,24 +128,64 @@ class LanguageModel:
             wording=self.wording,
             keep=run.dir / KEPT,
         )
-        if reading.data is None:
-            return found
+        for number, (name, pieces) in enumerate(self._readings()):
+            result, positions = perplexity(
+                model_at(model),
+                self.tokenizer,
+                arm.system,
+                self.lengths,
+                reading,
+                bf16=self.bf16,
+                seed=self.prompts_seed,
+                group=self.group,
+                original=self.original,
+                pieces=pieces,
+                benchmark=name,
+            )
+            found.append(result)
+            if number == 0:
+                write_json(run.dir / POSITIONS, asdict(positions))
+        data = self._rows.get(self.target)
+        if isinstance(data, SftData) and self.wording is None:
+            found.append(
+                sft_loss.answers(
+                    model,
+                    data.test,
+                    arm.system,
+                    self.experiment.data.name,
+                    self.original,
+                    self.target,
+                    bf16=self.bf16,
+                    group=self.group,
+                )
+            )
+        return found
+
+    def _readings(self) -> list[tuple[str, Pieces]]:
+        """Return what perplexity is read of: the documents of the settings, and those that the data holds back for test."""
         if self._pieces is None:
-            self._pieces = read_pieces(reading, self.tokenizer, self.lengths, self.original, self.prompts_seed)
-        result, positions = perplexity(
-            model_at(model),
-            self.tokenizer,
-            arm.system,
-            self.lengths,
-            reading,
-            bf16=self.bf16,
-            seed=self.prompts_seed,
-            group=self.group,
-            original=self.original,
-            pieces=self._pieces,
-        )
-        write_json(run.dir / POSITIONS, asdict(positions))
-        return [*found, result]
+            config, self._pieces = self.experiment.perplexity, []
+            if config.data is not None:
+                pieces = read_pieces(config, self.tokenizer, self.lengths, self.original, self.prompts_seed)
+                self._pieces.append((PERPLEXITY, pieces))
+            data = self._rows.get(self.target)
+            if isinstance(data, LongData) and config.data not in (
+                self.experiment.data.train,
+                self.experiment.data.test,
+            ):
+                try:
+                    own = read_pieces(
+                        config,
+                        self.tokenizer,
+                        self.lengths,
+                        self.original,
+                        self.prompts_seed,
+                        documents=data.test.as_documents(),
+                    )
+                    self._pieces.append((f"{PERPLEXITY} of {self.experiment.data.name}", own))
+                except InputError as error:
+                    say(f"note: data.test: {error}; its perplexity is not measured")
+        return self._pieces
 
     def beside(self, run: Run) -> list[ByLength]:
         """Return nothing: what splits a long text is for embedding models."""
@@ -177,16 +219,19 @@ class LanguageModel:
         if target not in self._rows:
             experiment, objective = self.experiment, self.experiment.objective
             config = experiment.data
+            # Real data is split by the first seed: results of different test sets could not be joined.
+            seed = self.prompts_seed
             if config.train == TINY:
+                seed = experiment.seed
                 config = tiny_rows(CAUSAL, experiment, self.run, self.original, target)
             if isinstance(objective, LanguageModeling):
                 self._rows[target] = load_documents(
-                    config, objective, self.tokenizer, experiment.audit, self.original, target, experiment.seed
+                    config, objective, self.tokenizer, experiment.audit, self.original, target, seed
                 )
             else:
                 assert isinstance(objective, InstructionTuning)
                 self._rows[target] = load_chats(
-                    config, objective, self.tokenizer, experiment.audit, self.original, target, experiment.seed
+                    config, objective, self.tokenizer, experiment.audit, self.original, target, seed
                 )
             if self.group == 0:
                 err.print(self._rows[target].report.brief(), soft_wrap=True)

@@ -3,13 +3,16 @@
 from dataclasses import dataclass
 
 from benchmarks import by_length
-from benchmarks.by_length import PERPLEXITY, ByLength
+from benchmarks.by_length import ByLength
 from benchmarks.needle.show import reach
-from benchmarks.table import ALPHA, bracket, number, probability
+from benchmarks.table import ALPHA, bracket, label, number, probability
 from finewise.record import Comparison, Score
 from longctx.arms import subject_of
 from longctx.config import LongContextExperiment
 from longctx.study import Found
+
+READS = ("exact", "substring_recall", "accuracy")
+"""Metrics of which it makes sense to ask up to which length they hold."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +53,7 @@ def prove(found: Found, experiment: LongContextExperiment) -> Proof:
             scores += by_length.scores(result, resamples, seed)
         against = [row for other in others for row in by_length.compare(subject, other, resamples, seed)]
         comparisons += against
-        if subject.metric != PERPLEXITY:
+        if subject.metric in READS:
             effective[benchmark] = {result.system: reach(result) for result in (subject, *others)}
         words += short_cost(subject, against)
     return Proof(scores=scores, comparisons=comparisons, headlines=headlines, effective=effective, words=words)
@@ -64,7 +67,7 @@ def short_cost(subject: ByLength, against: list[Comparison]) -> list[str]:
     if not rows:
         return []
     (row,) = rows
-    what = f"{subject.benchmark} at {first} tokens: {row.a} {subject.metric} {number(subject.mean(first))}"
+    what = f"{subject.benchmark}: {row.a} {label(metric)} {number(subject.mean(first))}"
     proof = f"{number(row.difference, sign=True)} {bracket(row.low, row.high)}, {probability(row.p)}"
     changed = "no change shown" if row.p >= ALPHA else "changed"
     return [f"{what}, against untuned {proof}: {changed}"]

@@ -48,7 +48,7 @@ class Documents:
     reference: str
     unit: str
     numbers: NDArray[np.int64]
-    texts: TextColumn
+    texts: Sequence[str]
     names: Sequence[str]
     revision: str
 
