@@ -349,6 +349,8 @@ def fingerprint_of(experiment: Any) -> str:
     neutral: dict[str, Any] = {"run": run}
     if hasattr(experiment, "resume"):
         neutral["resume"] = "never"
+    if hasattr(experiment, "parallel_seeds"):
+        neutral["parallel_seeds"] = 1
     # The repr of nested dataclasses names every class and every value: two losses with equal fields still differ.
     return hashlib.sha256(repr(replace(experiment, **neutral)).encode()).hexdigest()
 
