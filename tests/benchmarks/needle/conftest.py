@@ -66,6 +66,7 @@ def tiny_causal() -> Callable[..., Any]:
 def word_prompts() -> Callable[..., list[Any]]:
     """Makes a grid: each sample has its haystack, in which its needle goes to each depth; rows differ in length by a few."""
     import numpy as np
+
     from benchmarks.needle.prompts import Prompt
 
     def make(length: int = 90, depths: Any = (0.0, 0.5, 1.0), samples: int = 3, new: int = 8, **more: Any) -> list[Any]:
