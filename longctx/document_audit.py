@@ -17,7 +17,7 @@ from finewise.console import progress
 from finewise.data.documents import Documents
 from finewise.data.keys import Keys, combine, text_keys
 from finewise.data.near import matches, sketch
-from finewise.data.report import ORDER, AuditReport, Example, Finding, Severity, sampled, shorten
+from finewise.data.report import AuditReport, Example, Finding, Severity, gravest_first, sampled, shorten
 
 Rows = NDArray[np.int64]
 
@@ -121,7 +121,7 @@ def audit_documents(train: Part, held: Sequence[Part], config: AuditConfig, seed
         findings += _near(train, held, config, seed, leaked)
     return AuditReport(
         rows={part.split: len(part) for part in (train, *held)},
-        findings=tuple(sorted(findings, key=lambda finding: ORDER[finding.severity])),
+        findings=gravest_first(findings),
         leakage=config.leakage,
         leaked=np.flatnonzero(leaked),
         unit="documents",

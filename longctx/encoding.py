@@ -20,10 +20,10 @@ from finewise.run import Run
 from longctx.arms import Arm
 from longctx.config import Contrastive, LongContextExperiment
 from longctx.contrastive import LongPairs, load_pairs, train_contrastive
-from longctx.lengths import DEV_SEEDS
 from longctx.retrieval import LongRetrieval
 from longctx.rope_config import DynamicNtk, StretchConfig
 from longctx.stretch import stretch_encoder, window
+from longctx.study import DEV_SEEDS
 from longctx.tiny.language import TinyPairs
 from longctx.tiny.models import EMBEDDING, is_tiny, tiny_model
 from longctx.tiny.supply import TINY, tiny_rows

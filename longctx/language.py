@@ -26,7 +26,6 @@ from longctx import causal
 from longctx.arms import Arm
 from longctx.config import InstructionTuning, LanguageModeling, LongContextExperiment
 from longctx.data import LongData, load_documents
-from longctx.lengths import DEV_SEEDS
 from longctx.lora import merged, with_lora
 from longctx.positions import POSITIONS
 from longctx.rope_config import Abf, StretchConfig
@@ -34,6 +33,7 @@ from longctx.sft import loss as sft_loss
 from longctx.sft.data import SftData, load_chats
 from longctx.sft.train import train_sft
 from longctx.stretch import raise_limit, stretch, window, with_weights
+from longctx.study import DEV_SEEDS
 from longctx.tiny.language import Tiny
 from longctx.tiny.models import CAUSAL, is_tiny, tiny_model
 from longctx.tiny.supply import TINY, tiny_rows

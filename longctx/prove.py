@@ -7,7 +7,7 @@ from benchmarks.by_length import ByLength
 from benchmarks.needle.show import reach
 from benchmarks.table import ALPHA, bracket, label, number, probability
 from finewise.record import Comparison, Score
-from longctx.arms import subject_of
+from longctx.arms import UNTUNED, subject_of
 from longctx.config import LongContextExperiment
 from longctx.study import Found
 
@@ -63,7 +63,7 @@ def short_cost(subject: ByLength, against: list[Comparison]) -> list[str]:
     """Return what the stretch cost at the shortest length, against the model as it was."""
     first = subject.read()[0]
     metric = f"{subject.metric}@{first}"
-    rows = [row for row in against if row.metric == metric and row.b == "untuned"]
+    rows = [row for row in against if row.metric == metric and row.b == UNTUNED]
     if not rows:
         return []
     (row,) = rows

@@ -29,6 +29,9 @@ from longctx.config import LongContextExperiment
 OUTCOME = "outcome.json"
 FACTS = "facts.json"
 
+DEV_SEEDS = 1_000_000
+"""Added to the seed of the texts that a subject is read with on dev, so that they are not those of test."""
+
 
 class Subject(Protocol):
     """The model of one seed, with what it is trained on and how it is read: a language model or an embedding model."""

@@ -14,6 +14,19 @@ from benchmarks.datasets.debian_classifiers import Scores
 from benchmarks.datasets.debian_fetch import Snapshot
 from benchmarks.datasets.debian_split import CORPUS_END, DEV_END, NEAR_DUPLICATE, QUERY_MIN_WORDS, TEST_END
 
+CONFIGS = """\
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: train.parquet
+  - split: dev
+    path: dev.parquet
+  - split: test
+    path: test.parquet
+"""
+"""Front matter of a set whose files are its splits."""
+
 _CLEANING = """\
 - Boilerplate: a paragraph that, with the package's own names and numbers masked, occurs in 10 or more source
   packages ("This package contains the shared library.") is removed wherever it stands; paragraphs under four

@@ -6,7 +6,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from benchmarks.datasets import debian_classifiers
-from benchmarks.datasets.debian_card import accuracy_table, checksums, common, index_sums, length_table, rows_by_part
+from benchmarks.datasets.debian_card import (
+    CONFIGS,
+    accuracy_table,
+    checksums,
+    common,
+    index_sums,
+    length_table,
+    rows_by_part,
+)
 from benchmarks.datasets.debian_classifiers import Scores
 from benchmarks.datasets.debian_fetch import Snapshot
 from benchmarks.datasets.debian_split import CORPUS_END
@@ -27,16 +35,7 @@ task_ids:
 - multi-class-classification
 size_categories:
 - 10K<n<100K
-configs:
-- config_name: default
-  data_files:
-  - split: train
-    path: train.parquet
-  - split: dev
-    path: dev.parquet
-  - split: test
-    path: test.parquet
----
+{configs}---
 
 # debian-sections: from a package's description to its section
 
@@ -178,6 +177,7 @@ def sections_card(
     ]
     best = max(scored[1].accuracy for scored in figures.values())
     return _CARD.format(
+        configs=CONFIGS,
         **common(snapshot, selection, dropped, package="id"),
         classes=len(train),
         largest=max(train.values()),

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from benchmarks.datasets import debian_classifiers
-from benchmarks.datasets.debian_card import checksums, common, index_sums, length_table, rows_by_part
+from benchmarks.datasets.debian_card import CONFIGS, checksums, common, index_sums, length_table, rows_by_part
 from benchmarks.datasets.debian_classifiers import TaggedScores
 from benchmarks.datasets.debian_fetch import Snapshot
 from benchmarks.datasets.debian_split import CORPUS_END
@@ -28,16 +28,7 @@ task_ids:
 - topic-classification
 size_categories:
 - 1K<n<10K
-configs:
-- config_name: default
-  data_files:
-  - split: train
-    path: train.parquet
-  - split: dev
-    path: dev.parquet
-  - split: test
-    path: test.parquet
----
+{configs}---
 
 # debian-tags: from a package's description to its tags
 
@@ -177,6 +168,7 @@ def tagged_card(
     absent = [f"`{label}`" for part in ("dev", "test") for label in sorted(train) if not labels[part][label]]
     shown = ", ".join(f"`{facet}` ({with_labels[facet]})" for facet in sorted(facets) if facet in with_labels)
     return _CARD.format(
+        configs=CONFIGS,
         **common(snapshot, selection, dropped, package="id"),
         vocabulary_package=snapshot.vocabulary_package,
         labels=len(train),

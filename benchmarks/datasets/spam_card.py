@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from benchmarks.datasets import debian_classifiers
-from benchmarks.datasets.debian_card import accuracy_table, checksums, drops, length_table
+from benchmarks.datasets.debian_card import CONFIGS, accuracy_table, checksums, drops, length_table
 from benchmarks.datasets.debian_classifiers import Scores
 from benchmarks.datasets.debian_split import NEAR_DUPLICATE
 
@@ -21,16 +21,7 @@ task_categories:
 - text-classification
 size_categories:
 - 1K<n<10K
-configs:
-- config_name: default
-  data_files:
-  - split: train
-    path: train.parquet
-  - split: dev
-    path: dev.parquet
-  - split: test
-    path: test.parquet
----
+{configs}---
 
 # spam: unwanted mail or not, by its words alone
 
@@ -148,6 +139,7 @@ def spam_card(
     """
     best = max(scored[1].accuracy for scored in figures.values())
     return _CARD.format(
+        configs=CONFIGS,
         files="\n".join(
             f"| `{part}.parquet` | {count.total():,} | {sum(n for name, n in count.items() if name.startswith('spam')):,} "
             "| `id`, `text`, `label`, `source`, `folder` |"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from benchmarks.datasets.debian_card import checksums
+from benchmarks.datasets.debian_card import CONFIGS, checksums
 
 _HEAD = """\
 ---
@@ -17,16 +17,7 @@ task_categories:
 - text-generation
 size_categories:
 - n<1K
-configs:
-- config_name: default
-  data_files:
-  - split: train
-    path: train.parquet
-  - split: dev
-    path: dev.parquet
-  - split: test
-    path: test.parquet
----
+{configs}---
 
 """
 
@@ -99,12 +90,16 @@ def novels_card(counts: Mapping[str, tuple[int, int]], sums: Mapping[str, str]) 
         counts: Split -> (rows, words).
         sums: File -> its sha256.
     """
-    return _HEAD.format(name="Novels by Jane Austen") + _NOVELS.format(files=_files(counts), sums=checksums(sums))
+    return _HEAD.format(configs=CONFIGS, name="Novels by Jane Austen") + _NOVELS.format(
+        files=_files(counts), sums=checksums(sums)
+    )
 
 
 def bible_card(counts: Mapping[str, tuple[int, int]], sums: Mapping[str, str]) -> str:
     """The card of `bible`; arguments as for `novels_card`."""
-    return _HEAD.format(name="King James Bible") + _BIBLE.format(files=_files(counts), sums=checksums(sums))
+    return _HEAD.format(configs=CONFIGS, name="King James Bible") + _BIBLE.format(
+        files=_files(counts), sums=checksums(sums)
+    )
 
 
 def _files(counts: Mapping[str, tuple[int, int]]) -> str:

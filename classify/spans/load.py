@@ -18,7 +18,7 @@ from finewise.data.hub import is_hub
 from finewise.data.keys import combine, text_keys
 from finewise.data.labels.splits import split_labels
 from finewise.data.near import matches, sketch
-from finewise.data.report import ORDER, AuditReport, Example, Finding, Severity, sampled, shorten
+from finewise.data.report import AuditReport, Example, Finding, Severity, gravest_first, sampled, shorten
 from finewise.data.sources import resolve, splits
 from finewise.errors import InputError
 from finewise.inputs import check_inputs, own_references
@@ -270,7 +270,7 @@ def _audit(train: Tagged, held: list[Tagged], config: AuditConfig, seed: int, re
                 leaked |= near
     return AuditReport(
         rows={one.split: len(one) for one in (train, *held)},
-        findings=tuple(sorted(findings, key=lambda finding: ORDER[finding.severity])),
+        findings=gravest_first(findings),
         remarks=tuple(remarks),
         leakage=config.leakage,
         leaked=np.flatnonzero(leaked),

@@ -12,7 +12,7 @@ from finewise.data.duplicates import duplicates, reading
 from finewise.data.held import Held
 from finewise.data.leaks import between, leaks, near
 from finewise.data.pairs import Pairs
-from finewise.data.report import ORDER, AuditReport
+from finewise.data.report import AuditReport, gravest_first
 from finewise.data.retrieval import RetrievalSet
 from finewise.data.tokens import TokenLimit
 
@@ -63,7 +63,7 @@ def audit(
         truncation = tuple(cuts.result()) if cuts is not None else ()
     return AuditReport(
         rows={"train": len(train)} | {one.label: len(one.task.query_ids) for one in held},
-        findings=tuple(sorted(findings, key=lambda finding: ORDER[finding.severity])),
+        findings=gravest_first(findings),
         truncation=truncation,
         remarks=tuple(told),
         leakage=config.leakage,

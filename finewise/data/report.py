@@ -1,6 +1,6 @@
 """What an audit found: findings, the ledger of cut texts, and how both are shown and recorded."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -212,6 +212,11 @@ class AuditReport:
             parts.append(ledger)
         parts += [Text(f"note: {remark}") for remark in self.remarks]
         return Group(*parts)
+
+
+def gravest_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Return findings in the order of a report; those of one severity stay in theirs."""
+    return tuple(sorted(findings, key=lambda finding: ORDER[finding.severity]))
 
 
 def shorten(text: str, width: int = 80) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from finewise.config import AuditConfig
 from finewise.console import progress
 from finewise.data.near import matches, sketch
-from finewise.data.report import ORDER, AuditReport, Example, Finding, Severity, sampled, shorten
+from finewise.data.report import AuditReport, Example, Finding, Severity, gravest_first, sampled, shorten
 from longctx.sft.rows import ChatRows
 
 Rows = NDArray[np.int64]
@@ -47,7 +47,7 @@ def audit_chats(
         findings += _near(train, held, config, seed, leaked)
     return AuditReport(
         rows={rows.split: len(rows) for rows in (train, *held)},
-        findings=tuple(sorted(findings, key=lambda finding: ORDER[finding.severity])),
+        findings=gravest_first(findings),
         remarks=tuple(remarks),
         leakage=config.leakage,
         leaked=np.flatnonzero(leaked),

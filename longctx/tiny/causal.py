@@ -15,7 +15,7 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from finewise.console import Advance, progress, say
-from longctx.tiny.language import CAUSAL_WORDS, END, PAD, WINDOW, tokenizer_of
+from longctx.tiny.language import CAUSAL_WORDS, END, PAD, SHAPE, WINDOW, tokenizer_of
 from longctx.tiny.lessons import IGNORED, Draw, copying, needles, recall
 
 LEARNING_RATE = 3e-3
@@ -64,13 +64,7 @@ def config() -> LlamaConfig:
     """Return the architecture."""
     return LlamaConfig(
         vocab_size=len(CAUSAL_WORDS),
-        hidden_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        intermediate_size=128,
-        max_position_embeddings=WINDOW,
-        rope_parameters={"rope_type": "default", "rope_theta": 10_000.0},
+        **SHAPE,
         tie_word_embeddings=False,
         bos_token_id=None,
         pad_token_id=CAUSAL_WORDS.index(PAD),

@@ -17,7 +17,19 @@ from torch import Tensor, nn
 from transformers import EuroBertConfig, EuroBertModel
 
 from finewise.console import progress, say
-from longctx.tiny.language import ASK, EMBEDDING_WORDS, END, FILLER, NAMES, PAD, SET, WINDOW, filler, tokenizer_of
+from longctx.tiny.language import (
+    ASK,
+    EMBEDDING_WORDS,
+    END,
+    FILLER,
+    NAMES,
+    PAD,
+    SET,
+    SHAPE,
+    WINDOW,
+    filler,
+    tokenizer_of,
+)
 
 LEARNING_RATE = 2e-3
 BETAS = (0.9, 0.98)
@@ -51,13 +63,7 @@ def config() -> EuroBertConfig:
     """Return the architecture."""
     return EuroBertConfig(
         vocab_size=len(EMBEDDING_WORDS),
-        hidden_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        intermediate_size=128,
-        max_position_embeddings=WINDOW,
-        rope_parameters={"rope_type": "default", "rope_theta": 10_000.0},
+        **SHAPE,
         bos_token_id=None,
         pad_token_id=EMBEDDING_WORDS.index(PAD),
         eos_token_id=EMBEDDING_WORDS.index(END),

@@ -6,6 +6,7 @@ Shapes: B rows, T words.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,17 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 WINDOW = 64
 """Tokens that both models are trained to read."""
+
+SHAPE: dict[str, Any] = {
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "intermediate_size": 128,
+    "max_position_embeddings": WINDOW,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0},
+}
+"""What the configurations of both models have in common."""
 
 PAD, SET, ASK, END = "PAD", "SET", "ASK", "END"
 SPECIAL = (PAD, SET, ASK, END)

@@ -15,7 +15,6 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from finewise.errors import InputError
 from longctx import rope
 from longctx.parameters import rope_parameters
-from longctx.plot import plot_wavelengths
 from longctx.rope_config import (
     ROPES,
     Abf,
@@ -244,10 +243,3 @@ def test_every_method_says_its_equation_and_its_limit() -> None:
     for kind in ROPES.values():
         assert "does not" in (kind.__doc__ or "") or kind is Unstretched
         assert all(field.metadata["help"] for field in dataclasses.fields(kind))
-
-
-def test_the_picture_has_a_line_for_each_method(tmp_path: Any) -> None:
-    plot_wavelengths(tmp_path / "wavelengths.svg", {"linear": Linear(), "yarn": Yarn()}, 32, 1e4, 64, 512)
-    text = (tmp_path / "wavelengths.svg").read_text()
-    assert "yarn (cos and sin times 1.21)" in text
-    assert "trained window, 64 tokens" in text

@@ -15,7 +15,7 @@ from finewise.data.labels.repeats import between, leaks, near, repeats
 from finewise.data.labels.rows import Labelled
 from finewise.data.labels.suspects import Suspects, advice
 from finewise.data.labels.telling import telling
-from finewise.data.report import ORDER, AuditReport, Finding
+from finewise.data.report import AuditReport, Finding, gravest_first
 from finewise.data.tokens import TokenLimit
 
 COMMAND = "classify.audit"
@@ -70,7 +70,7 @@ def audit_labels(
         truncation = tuple(cuts.result()) if cuts is not None else ()
     return AuditReport(
         rows={one.split: len(one) for one in (train, dev, test)},
-        findings=tuple(sorted(findings, key=lambda finding: ORDER[finding.severity])),
+        findings=gravest_first(findings),
         truncation=truncation,
         remarks=tuple(told),
         leakage=config.leakage,
