@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from peft import PeftModel
+from scipy.special import logit
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -64,12 +65,23 @@ def head_linear(model: PreTrainedModel) -> nn.Linear:
     return layer
 
 
-def new_head(layer: nn.Linear, deviation: float) -> None:
-    """Draw the layer's weights anew from a normal distribution of this standard deviation; the biases are 0."""
+def new_head(layer: nn.Linear, deviation: float, shares: NDArray[np.floating[Any]] | None = None) -> None:
+    """Draw the layer's weights anew from a normal distribution of this standard deviation.
+
+    The biases are 0, or those with which each label is as likely as it is frequent: with many rare labels the first steps would
+    else go by in learning that nearly none of them applies (Lin et al. 2017, section 3.3).
+
+    Args:
+        layer: Gives K logits.
+        deviation: Of the weights.
+        shares: (K,) of the rows, in (0, 1), that have each label.
+    """
     with torch.no_grad():
         layer.weight.normal_(0.0, deviation)
         if layer.bias is not None:
             layer.bias.zero_()
+            if shares is not None:
+                layer.bias.copy_(torch.from_numpy(logit(shares)))
 
 
 def init_head(model: PreTrainedModel, coef: NDArray[np.floating[Any]], intercept: NDArray[np.floating[Any]]) -> None:

@@ -6,7 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from sentence_transformers.sentence_transformer.modules import Pooling
 from transformers import (
     AutoConfig,
@@ -56,6 +58,7 @@ def load_classifier(
     micro_batch_tokens: int | None = None,
     reading: ReadingConfig | None = None,
     seed: int = 42,
+    shares: NDArray[np.floating[Any]] | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load an encoder with a head for these labels, with fp32 weights.
 
@@ -72,6 +75,7 @@ def load_classifier(
         micro_batch_tokens: Tokens computed at a time; None takes what is fast on the device.
         reading: How texts above the limit are read; None keeps what the model's folder says, which is their head if nothing.
         seed: Of the new head's weights.
+        shares: (K,) of the rows, in (0, 1), that have each label; a new head starts with these. None: all the same.
 
     Returns:
         The model, and its tokenizer, which cuts at the model's limit.
@@ -108,7 +112,7 @@ def load_classifier(
                     setattr(found, key, value)
                 model = pretrained(AutoModelForSequenceClassification, config.name, reference, found, parts, source)
             if not own:
-                new_head(head_linear(model), getattr(found, "initializer_range", None) or 0.02)
+                new_head(head_linear(model), getattr(found, "initializer_range", None) or 0.02, shares)
         tokenizer = AutoTokenizer.from_pretrained(reference, subfolder=parts.tokenizer, **source)
     except InputError:
         raise

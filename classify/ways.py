@@ -10,7 +10,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from benchmarks.embedded import Embedded
 from benchmarks.text.neighbours import Embed
-from benchmarks.text_baselines import LinearProbe, ZeroShot
+from benchmarks.text.probe import LinearProbe
+from benchmarks.text_baselines import KeptProbe, ZeroShot
 from classify import config as settings
 from classify.config import ClassifyExperiment
 from classify.distil import load_teacher, student_of, teach
@@ -24,6 +25,7 @@ from classify.pooled import PooledForSequenceClassification
 from classify.trainer import score_dev, train
 from finewise.console import progress, say
 from finewise.data.labels.load import LabelledData
+from finewise.data.labels.rows import Labelled
 from finewise.data.labels.splits import sample
 from finewise.device import autocast, pick_device, use_bf16
 from finewise.fit import Outcome, Seen, last_checkpoint
@@ -79,6 +81,7 @@ def learn(data: LabelledData, embedded: Embedded, experiment: ClassifyExperiment
         micro_batch_tokens=experiment.micro_batch_tokens,
         reading=experiment.reading,
         seed=experiment.seed,
+        shares=(data.train.counts + 0.5) / (len(data.train) + 1) if data.space.kind == "multi" else None,
     )
     bf16 = use_bf16(experiment.run.precision, str(model.device))
     if not method.trains:
@@ -125,8 +128,20 @@ def set_frozen(model: PreTrainedModel, data: LabelledData, embedded: Embed, expe
         nearest = ZeroShot(embedded, experiment.method.descriptions).fit(data.train)
         init_head(model, nearest.labels / nearest.temperature, -nearest.centre / nearest.temperature)
     else:
-        probe = LinearProbe(embedded, metric=experiment.selection.metric, seed=experiment.seed).fit(data.train)
-        init_head(model, probe.coef_, probe.intercept_)
+        init_head(model, *fitted_probe(embedded, data.train, experiment))
+
+
+def fitted_probe(
+    embed: Embed, rows: Labelled, experiment: ClassifyExperiment
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return a linear probe's weights (K, D) and intercepts (K,); on the untuned encoder's embeddings it is the baseline."""
+    metric, seed = experiment.selection.metric, experiment.seed
+    if isinstance(embed, Embedded):
+        probe: LinearProbe = KeptProbe(embed, metric=metric, seed=seed)
+    else:
+        probe = LinearProbe(embed, metric=metric, seed=seed)
+    probe.fit(rows)
+    return probe.coef_, probe.intercept_
 
 
 def probe_first(
@@ -144,15 +159,16 @@ def probe_first(
     A pooled head is given the embeddings that the baselines have already, but for their length.
     """
     some = sample(data.train, rows, experiment.seed)
-    embed = features_of(model, tokenizer, bf16=bf16)
     if (
         isinstance(model, PooledForSequenceClassification)
         and model.config.normalize
         and experiment.reading.how == "head"
     ):
-        embed = scaled(embedded, model.config.length)
-    probe = LinearProbe(embed, metric=experiment.selection.metric, seed=experiment.seed).fit(some)
-    init_head(model, probe.coef_, probe.intercept_)
+        coef, intercept = fitted_probe(embedded, some, experiment)
+        coef /= model.config.length
+    else:
+        coef, intercept = fitted_probe(features_of(model, tokenizer, bf16=bf16), some, experiment)
+    init_head(model, coef, intercept)
     start = score_dev(model, tokenizer, data.dev, experiment.selection.metric, bf16=bf16)
     say(f"linear probe of {len(some):,} rows: dev {experiment.selection.metric} {start:.4f}; the head starts from it")
 
@@ -165,15 +181,6 @@ def features_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, b
             return head_features(model, tokenizer, texts)
 
     return embed
-
-
-def scaled(embed: Embed, length: float) -> Embed:
-    """Return the same with vectors of this length instead of 1."""
-
-    def longer(texts: Sequence[str]) -> NDArray[np.float32]:
-        return embed(texts) * np.float32(length)
-
-    return longer
 
 
 def untrained(score: float) -> Outcome:

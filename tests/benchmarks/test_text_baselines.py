@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from benchmarks.embedded import Embedded
-from benchmarks.text_baselines import baselines, measured
+from benchmarks.text.probe import LinearProbe
+from benchmarks.text_baselines import KeptProbe, baselines, measured
 from finewise.config import ModelConfig
 from finewise.data.keys import text_keys
 from finewise.data.labels.rows import Labelled
@@ -47,6 +48,21 @@ def test_all_are_given_in_the_order_of_tables_and_told(rows, tiny_model, capsys)
     assert "linear_probe on t: as before, from the cache" in capsys.readouterr().err
     for name, probabilities in found.items():
         assert all(np.array_equal(*pair) for pair in zip(probabilities, again[name], strict=True))
+
+
+def test_a_probe_is_learnt_once_for_the_same_rows(rows, tiny_model):
+    def embed():
+        return Embedded(ModelConfig(name=str(tiny_model)), "cpu", "fp32")
+
+    expected = LinearProbe(embed()).fit(rows(60))
+    first = KeptProbe(embed()).fit(rows(60))
+    assert np.array_equal(first.coef_, expected.coef_)
+    assert np.array_equal(first.intercept_, expected.intercept_)
+    again = KeptProbe(embed()).fit(rows(60))
+    assert again.seconds == first.seconds > 0
+    assert again.chosen == first.chosen
+    assert np.array_equal(again.predict_proba(["a"]), expected.predict_proba(["a"]))
+    assert KeptProbe(embed()).fit(rows(60, 5)).seconds != first.seconds
 
 
 def test_only_words_without_an_encoder(rows):

@@ -171,6 +171,13 @@ def test_the_head_is_drawn_by_the_seed_alone(tiny_model: Path, head: str) -> Non
     assert not torch.equal(head_linear(first).weight, head_linear(other).weight)
 
 
+@pytest.mark.parametrize("head", HEADS)
+def test_a_new_head_for_several_labels_starts_with_how_frequent_they_are(tiny_model: Path, head: str) -> None:
+    shares = np.array([0.5, 0.01, 0.2])
+    model, tokenizer = load(tiny_model, MULTI, head=head, shares=shares)
+    np.testing.assert_allclose(logits(model, tokenizer).detach().sigmoid().mean(0), shares, rtol=0.5)
+
+
 def test_pooled_features_are_the_embeddings_of_sentence_transformers(tiny_model: Path) -> None:
     model, tokenizer = load(tiny_model, head="pooled")
     expected = SentenceTransformer(str(tiny_model), device="cpu").encode(TEXTS)

@@ -16,7 +16,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from benchmarks.classification import load_per_example
 from benchmarks.config import ClassScoringConfig
-from benchmarks.text_baselines import LinearProbe
+from benchmarks.text.probe import LinearProbe
 from classify.config import ClassifyExperiment, Lora, MethodConfig, ProbeFirst, ZeroShot
 from classify.config import LinearProbe as ProbeMethod
 from classify.decisions.config import DecideConfig
