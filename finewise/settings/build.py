@@ -143,7 +143,7 @@ def _construct(tree: _Tree, cls: type, above: str) -> tuple[Any, list[tuple[str,
 
 def _named_key(text: str, above: str, tree: _Tree) -> str | None:
     """Return the setting that a finding is about: the first key in it, else the one setting whose value it quotes."""
-    leaves = dict(_flat(tree.values, ""))
+    leaves = dict(flat(tree.values))
     words: list[str] = re.findall(r"(?:^|\b)([A-Za-z_][\w.]*\w)", text)
     named = [word for word in words if word in leaves and ("." in word or re.search(rf"^{word}\b|\b{word}=", text))]
     if named:
@@ -158,10 +158,11 @@ def _named_key(text: str, above: str, tree: _Tree) -> str | None:
     return holders[0] if len(holders) == 1 else None
 
 
-def _flat(values: dict[str, Any], above: str) -> Iterator[tuple[str, Any]]:
+def flat(values: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (full key, value) of everything that holds no further keys."""
     for name, value in values.items():
         if isinstance(value, dict) and value:
-            yield from _flat(value, f"{above}{name}.")
+            yield from flat(value, f"{above}{name}.")
         else:
             yield f"{above}{name}", value
 

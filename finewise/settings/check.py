@@ -11,11 +11,11 @@ from hydra._internal.defaults_list import DefaultsList
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ValueType
 
-from finewise.config import MISSING
+from finewise.config import MISSING, ExperimentConfig
 from finewise.errors import InputError
 from finewise.names import unknown
 from finewise.settings.arguments import Setter, read_overrides, sweep_combinations, write_flags
-from finewise.settings.build import build, missing
+from finewise.settings.build import build, flat, missing
 from finewise.settings.choices import APPENDED, Choices
 from finewise.settings.library import Content, Library, as_job, line_of
 from finewise.settings.schema import Chosen, Mistake, Schema, show
@@ -206,12 +206,32 @@ class Check:
     def _check_job(self, defaults: DefaultsList, setters: list[Setter], complete: bool) -> None:
         chosen = self._chosen(defaults)
         merged: dict[str, Any] = {}
-        for content in self._content(defaults):
+        contents = self._content(defaults)
+        self._check_overruled(contents, defaults, setters)
+        for content in contents:
             _merge(merged, self._check_content(content, chosen))
         _merge(merged, self._check_values(setters, chosen))
         if complete and not self._partial:
             lacking = [setting for setting in self.schema.missing(merged, chosen) if setting.key not in self._meant]
             self._tell(self._with_ways(missing(setting)) for setting in lacking)
+
+    def _check_overruled(self, contents: list[Content], defaults: DefaultsList, setters: list[Setter]) -> None:
+        """Find what the user chose in vain: a group's file whose values an experiment's file, which is read later, replaces."""
+        given = {setter.full_key for setter in setters}
+        for setter in setters:
+            choice = defaults.overrides.known_choices.get(setter.key)
+            if not self._is_group(setter) or setter.key in APPENDED or setter.where or not isinstance(choice, str):
+                continue
+            file = self._library.file(f"{setter.key}/{choice}")
+            place = next((at for at, content in enumerate(contents) if content.file == file), len(contents))
+            for later in contents[place + 1 :]:
+                wanted, won = dict(flat(contents[place].tree)), dict(flat(later.tree))
+                self.mistakes += [
+                    f"{setter.key}={choice} sets {key}={show(wanted[key])}, but {later.file} sets {show(won[key])} and would "
+                    f"win; write the one that you mean too, such as {key}={show(wanted[key])}"
+                    for key in wanted
+                    if key not in given and key in won and won[key] != wanted[key]
+                ]
 
     def _check_content(self, content: Content | None, chosen: Chosen) -> dict[str, Any]:
         if content is None:
@@ -306,6 +326,7 @@ class Check:
     def _check_built(self, setters: list[Setter]) -> None:
         """Compose and build what will run, for what the dataclasses themselves check."""
         constant = {setter.text for setter in setters}
+        unread: list[dict[str, str]] = []
         for job in sweep_combinations(setters, COMBINATIONS):
             try:
                 config = self._library.compose(self._primary, [*self._declared, *job])
@@ -314,7 +335,20 @@ class Check:
                 continue
             swept = " ".join(text for text in job if text not in constant)
             with as_job(config) as settings:
-                self._tell(build(settings, self.schema)[1], f"with {swept}: " if swept else "")
+                made, mistakes = build(settings, self.schema)
+            self._tell(mistakes, f"with {swept}: " if swept else "")
+            unread.append(made.unread() if isinstance(made, ExperimentConfig) else {})
+        self._check_unread(setters, unread)
+
+    def _check_unread(self, setters: list[Setter], unread: list[dict[str, str]]) -> None:
+        """Find what the user typed in vain: what no job reads. Files may hold it, for other runs."""
+        for setter in setters:
+            if setter.where:
+                continue
+            above = [".".join(setter.key.split(".")[:end]) for end in range(1, setter.key.count(".") + 2)]
+            why = [next((keys[key] for key in above if key in keys), None) for keys in unread]
+            if why and None not in why:
+                self.mistakes.append(f"{setter.key} is not read with {why[0]}; leave it out")
 
 
 def told(name: str, mistakes: list[str]) -> str:

@@ -111,6 +111,17 @@ class TestValues:
     def test_loss_is_its_own_class(self, choice: str, cls: type) -> None:
         assert type(built(DATA, f"loss={choice}").loss) is cls
 
+    def test_a_choice_that_an_experiment_would_replace_is_told(self, mine: Callable[[str, str], str]) -> None:
+        folder = mine("embed-mine.yaml", "# @package _global_\noptim:\n  learning_rate: 0.5\n  warmup: 0.2\n")
+        told = only(folder, "+exp=embed-mine", DATA, "optim=careful")
+        assert "optim=careful sets optim.learning_rate=1e-05, but" in told
+        assert "embed-mine.yaml sets 0.5 and would win; write the one that you mean too" in told
+        both = built(folder, "+exp=embed-mine", DATA, "optim=careful", "optim.learning_rate=0.1")
+        assert both.optim.learning_rate == 0.1
+        assert built(folder, "+exp=embed-mine", DATA, "optim=default").optim.learning_rate == 0.5
+        swept = mistakes(folder, "--multirun", "+exp=embed-mine", DATA, "optim=default,careful")
+        assert swept == [told]
+
     def test_setting_of_the_chosen_loss(self) -> None:
         loss = built(DATA, "loss=triplet", "loss.margin=0.7").loss
         assert loss == Triplet(margin=0.7)
@@ -149,11 +160,13 @@ class TestValues:
         assert built("+exp=[embed-debian,embed-matryoshka]").name == "embed-debian+embed-matryoshka"
 
     def test_command_line_wins_over_experiment_wins_over_group(self) -> None:
-        argv = ("+exp=embed-matryoshka", "optim=careful", "optim.epochs=3")
-        experiment = built(*argv)
+        experiment = built("+exp=embed-matryoshka", "optim=careful", "optim.learning_rate=2e-5", "optim.epochs=3")
         assert experiment.optim.scheduler == "cosine"  # the group, chosen on the command line
-        assert experiment.optim.learning_rate == 5e-5  # the experiment over the group
-        assert experiment.optim.epochs == 3  # the command line over all
+        assert (
+            experiment.optim.batch_size == built("+exp=embed-matryoshka").optim.batch_size
+        )  # the experiment over the group
+        assert experiment.optim.learning_rate == 2e-5  # the command line over all
+        assert experiment.optim.epochs == 3
 
     def test_group_on_the_command_line_wins_over_the_experiment_s(self) -> None:
         experiment = built("+exp=embed-debian", "data=files", DATA, "loss=cached_mnrl")
