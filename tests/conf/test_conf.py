@@ -1,6 +1,7 @@
 """Every YAML file that ships composes, and says what it is for."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -183,3 +184,37 @@ def test_examples_of_the_help_page_are_right(name: str) -> None:
     assert len(shown) >= 3
     for arguments in shown:
         assert mistakes(name, *arguments.split()) == []
+
+
+PROGRAMS = {
+    "embed.train": "embed",
+    "classify.train": "classify",
+    "classify.audit": "classify_audit",
+    "classify.predict": "predict",
+    "classify.tokens": "tokens",
+    "longctx.train": "longctx",
+    "benchmarks.needle": "needle",
+    "benchmarks.perplexity": "perplexity",
+    "benchmarks.score": "score",
+    "benchmarks.leaderboard": "leaderboard",
+    "finewise.audit": "audit",
+}
+
+
+def documented() -> list[tuple[str, str, str]]:
+    """Return (file, module, arguments) of every command with arguments that documents and YAML files print."""
+    found = []
+    for file in [CONF.parent / "README.md", *sorted(CONF.parent.glob("docs/*.md")), *sorted(CONF.rglob("*.yaml"))]:
+        for module, arguments in re.findall(r"python -m ([\w.]+)([^`#\n]*)", file.read_text(encoding="utf-8")):
+            given = re.sub(r"\s*[.,:;)]*\s*$", "", arguments).strip()
+            # What stands for other words, or in a folder of the user's, cannot be read here.
+            if module in PROGRAMS and given and "..." not in given and "--config-dir" not in given:
+                found.append((str(file.relative_to(CONF.parent)), module, given))
+    return found
+
+
+@pytest.mark.parametrize(("file", "module", "arguments"), documented())
+def test_what_documents_print_can_be_run(file: str, module: str, arguments: str) -> None:
+    given = shlex.split(arguments)
+    if given != ["--help"]:
+        assert mistakes(PROGRAMS[module], *given) == []
