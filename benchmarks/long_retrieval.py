@@ -1,14 +1,15 @@
-"""Retrieval of long documents: nDCG@10 by how long the relevant document is, and a set of long documents from plain text.
+"""Retrieval of long documents: nDCG@10 by how long the relevant document is, and pairs with long documents from plain text.
 
-The set is the inverse cloze task (Lee, Chang & Toutanova 2019, arXiv 1906.00300): a query is a sentence that was taken out of
-its passage, and the passage without it is the one relevant document. The text is real, who is relevant is nobody's judgement:
-other passages of the same book can answer as well, and a passage shares names and words with its sentence. So it compares
-systems; it does not say how good search would be.
+The pairs are those of the inverse cloze task (Lee, Chang & Toutanova 2019, arXiv 1906.00300): a query is a sentence that was
+taken out of its passage, and the passage without it is the one relevant document. The text is real, who is relevant is nobody's
+judgement: other passages of the same book can answer as well, and a passage shares names and words with its sentence. So it
+compares systems; it does not say how good search would be.
 
 Shapes: N documents, Q queries.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +19,8 @@ from benchmarks.by_length import ByLength
 from benchmarks.needle.haystacks import split_sentences
 from benchmarks.retrieval import Result
 from finewise.console import progress
-from finewise.data.documents import Documents
-from finewise.data.keys import combine, digest_texts
+from finewise.data.keys import combine
 from finewise.data.retrieval import RetrievalSet
-from finewise.errors import InputError
 
 HEADLINE = "ndcg@10"
 SHORTEST = 512
@@ -89,78 +88,73 @@ def document_lengths(task: RetrievalSet, tokenizer: PreTrainedTokenizerBase) -> 
     return np.array(found, np.int64)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """A passage of a document without one of its sentences, and that sentence.
+
+    Attributes:
+        length: Tokens of the passage at most: one of the lengths asked for.
+        query: The sentence.
+        passage: The others, with blanks between them.
+    """
+
+    length: int
+    query: str
+    passage: str
+
+
 def inverse_cloze(
-    documents: Documents,
+    texts: Sequence[str],
     tokenizer: PreTrainedTokenizerBase,
     lengths: Sequence[int],
-    queries: int,
     seed: int,
     *,
-    name: str = "inverse cloze",
-    split: str = "test",
-) -> RetrievalSet:
-    """Make a retrieval set of long passages: `queries` of each length, without overlap, all in one corpus.
+    prompt: str = "",
+    most: int | None = None,
+    title: str = "cut passages",
+) -> list[Cut]:
+    """Cut texts into passages without overlap: of each length equally many, as far as the texts are long enough.
+
+    What is left of a text that is shorter than the shortest length is not read.
 
     Args:
-        documents: Long texts.
+        texts: Long texts.
         tokenizer: Which counts.
-        lengths: Tokens of a passage at most; it ends with a sentence.
-        queries: Passages per length, each with one query.
-        seed: Draws passages and sentences.
-        name: What records call the set.
-        split: What records call the split.
-
-    Raises:
-        InputError: The documents are too short for so many passages.
+        lengths: Tokens of a passage at most, its prompt and special tokens included; it ends with a sentence.
+        seed: Draws the order of the texts and the sentences.
+        prompt: What the model reads before each passage.
+        most: Passages; None for all that the texts give.
+        title: Of the bar that shows the progress.
     """
     rng = np.random.default_rng(seed)
-    wanted = [length for length in sorted({*lengths}, reverse=True) for _ in range(queries)]
-    rng.shuffle(wanted)
-    special = len(tokenizer("")["input_ids"])
-    found: list[tuple[int, str, str]] = []
-    with progress(f"{name}: passages", len(wanted)) as advance:
-        for row in rng.permutation(len(documents)).tolist():
-            every = list(split_sentences(documents.texts[row]))
+    before = len(tokenizer(prompt)["input_ids"])
+    counts = dict.fromkeys(sorted({*lengths}, reverse=True), 0)
+    found: list[Cut] = []
+    with progress(title, len(texts)) as advance:
+        for row in rng.permutation(len(texts)).tolist():
+            every = list(split_sentences(texts[row]))
             ids = tokenizer(every, add_special_tokens=False, verbose=False)["input_ids"]
-            sizes = np.array([len(each) for each in ids], np.int64)
+            sums = np.cumsum([0, *map(len, ids)])
             start = 0
-            while len(found) < len(wanted):
-                length = wanted[len(found)]
+            while len(found) != most:
                 # One sentence more than fits: one is taken out.
-                room = length - special
-                stop = start + int(np.searchsorted(np.cumsum(sizes[start:]), room, side="right")) + 1
-                if stop > len(every):
+                ends = {one: int(np.searchsorted(sums, sums[start] + one - before, side="right")) for one in counts}
+                able = [one for one in counts if start < ends[one] <= len(every)]
+                if not able:
                     break
-                cut = _taken_out(every[start:stop], rng)
-                start = stop
+                length = min(able, key=lambda one: counts[one])  # of equal counts the longest
+                counts[length] += 1  # tried: one that no sentences fill must not keep the others from theirs
+                cut = _taken_out(every[start : ends[length]], rng)
+                start = ends[length]
                 if cut is None:
                     continue
                 query, passage = cut
-                while passage and len(tokenizer(" ".join(passage), verbose=False)["input_ids"]) > length:
+                while passage and len(tokenizer(prompt + " ".join(passage), verbose=False)["input_ids"]) > length:
                     passage = passage[:-1]
-                if not passage:
-                    continue
-                found.append((length, query, " ".join(passage)))
-                advance()
-    if len(found) < len(wanted):
-        raise InputError(
-            f"{documents.reference}: the documents give {len(found)} of {len(wanted)} passages of {min(lengths):,} to "
-            f"{max(lengths):,} tokens; ask for fewer queries, or name longer documents"
-        )
-    # A document with its query's own id would be left out of the ranking, as the query itself.
-    query_ids = [f"query {number} of {length}" for number, (length, _, _) in enumerate(found)]
-    corpus_ids = [f"passage {number} of {length}" for number, (length, _, _) in enumerate(found)]
-    texts, passages = [query for _, query, _ in found], [passage for _, _, passage in found]
-    return RetrievalSet(
-        name=name,
-        split=split,
-        query_ids=query_ids,
-        queries=texts,
-        corpus_ids=corpus_ids,
-        corpus=passages,
-        qrels={query: {document: 1} for query, document in zip(query_ids, corpus_ids, strict=True)},
-        revision=combine("inverse cloze", digest_texts(texts), digest_texts(passages)),
-    )
+                if passage:
+                    found.append(Cut(length=length, query=query, passage=" ".join(passage)))
+            advance()
+    return found
 
 
 def _taken_out(passage: list[str], rng: np.random.Generator) -> tuple[str, list[str]] | None:

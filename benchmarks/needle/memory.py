@@ -31,7 +31,7 @@ def reading_bytes(model: PreTrainedModel, columns: int, rows: int, *, bf16: bool
     Args:
         model: The model.
         columns: Tokens of the longest row.
-        rows: Texts side by side.
+        rows: Texts in the cache.
         bf16: Whether it computes under autocast.
     """
     text = model.config.get_text_config(decoder=True)
@@ -49,13 +49,13 @@ def reading_bytes(model: PreTrainedModel, columns: int, rows: int, *, bf16: bool
 
 
 def rows_that_fit(model: PreTrainedModel, columns: int, batch_tokens: int | None, *, bf16: bool) -> int:
-    """Return how many texts are read side by side: what `batch_tokens` says, else what fits into memory; 1 at least."""
+    """Return how many texts the cache holds at a time: what `batch_tokens` says, else what fits into memory; 1 to 64."""
     if batch_tokens is not None:
         return max(1, batch_tokens // columns)
     free = SHARE * available(str(model.device))
     rows = 1
-    while rows < 64 and reading_bytes(model, columns, 2 * rows, bf16=bf16) <= free:
-        rows *= 2
+    while rows < 64 and reading_bytes(model, columns, rows + 1, bf16=bf16) <= free:
+        rows += 1
     return rows
 
 

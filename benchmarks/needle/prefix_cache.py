@@ -2,10 +2,13 @@
 
 All rows begin at column 0, so that a token's column is its position and no real token ever sees padding, which stands behind
 the shorter rows. When the next texts come, row by row the longest common run of *tokens* is looked for (equal text can be cut
-into other tokens), the cache is rewound to the shortest of these runs, and only the rest is computed. What is generated is
-written behind the longest row; a mask hides the columns between a row's end and there.
+into other tokens), the cache is rewound to the shortest of these runs, and only the rest is computed.
 
-Shapes: B rows, T tokens of the longest row, W wanted positions, V vocabulary.
+To generate, texts are read batch by batch, each into rows of its own, to which the common run is copied; then all batches go on
+together, since a step costs little more for many rows than for few. What is generated is written behind the longest row; a
+mask hides the columns between a row's end and there.
+
+Shapes: B rows read side by side, K batches kept, W wanted positions, V vocabulary.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,8 +28,9 @@ Tokens = NDArray[np.int64]
 ORDER_DEPENDENT = ("dynamic", "longrope")
 """Positions whose frequencies follow the length that was read: a cache filled piece by piece would be turned otherwise."""
 
-CHUNK_TOKENS = {"cpu": 4096}
-"""Tokens of all rows computed at a time: bounds the activations and the mask, on others than these `CHUNK_TOKENS_ELSEWHERE`."""
+CHUNK_TOKENS = {"cpu": 1024}
+"""Tokens of all rows computed at a time: bounds the activations and the mask, on others than these `CHUNK_TOKENS_ELSEWHERE`.
+On a CPU so few that the activations stay in its caches."""
 CHUNK_TOKENS_ELSEWHERE = 16384
 
 
@@ -34,33 +38,46 @@ class Columns(DynamicLayer):  # type: ignore[no-untyped-call]
     """One layer's keys and values in columns that are allocated once: growing copies nothing, and rewinding is a number.
 
     A sliding-window layer keeps all columns too; the model's mask hides the far ones.
+
+    Attributes:
+        rows: Those that the model computes now, of all that there are.
+        used: Their columns in use.
     """
 
-    def __init__(self, columns: int) -> None:
+    def __init__(self, rows: int, columns: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.columns = columns
+        self.size = rows, columns
+        self.rows = slice(0, rows)
         self.used = 0
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Allocate for the rows and heads that the first call brings."""
+        """Allocate for the heads that the first call brings."""
         self.dtype, self.device = key_states.dtype, key_states.device
-        (rows, heads, _, size), last = key_states.shape, value_states.shape[-1]
-        self.keys = key_states.new_empty(rows, heads, self.columns, size)
-        self.values = value_states.new_empty(rows, heads, self.columns, last)
+        rows, columns = self.size
+        self.keys, self.values = (
+            states.new_empty(rows, states.shape[1], columns, states.shape[-1]) for states in (key_states, value_states)
+        )
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Write behind what is there; return all that is there, (B, heads, used, D) each."""
+        """Write behind what the rows hold; return all that they hold, (rows, heads, used, D) each."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         assert self.keys is not None
         assert self.values is not None
-        end = self.used + key_states.shape[-2]
-        assert end <= self.columns
-        self.keys[:, :, self.used : end] = key_states
-        self.values[:, :, self.used : end] = value_states
-        self.used = end
-        return self.keys[:, :, :end], self.values[:, :, :end]
+        begin, self.used = self.used, self.used + key_states.shape[-2]
+        assert self.used <= self.size[1]
+        self.keys[self.rows, :, begin : self.used] = key_states
+        self.values[self.rows, :, begin : self.used] = value_states
+        return self.keys[self.rows, :, : self.used], self.values[self.rows, :, : self.used]
+
+    def select(self, rows: slice, used: int, like: slice | list[int]) -> None:
+        """Compute these rows from now on, behind so many columns that are those of the rows `like`."""
+        if self.is_initialized and rows != like:
+            for states in (self.keys, self.values):
+                assert states is not None
+                states[rows, :, :used] = states[like, :, :used]
+        self.rows, self.used = rows, used
 
     def get_seq_length(self) -> int:
         """Return the columns in use."""
@@ -95,13 +112,13 @@ def chunk_columns(device: str, rows: int) -> int:
 
 
 class CachedRows:
-    """B rows of a model's texts.
+    """Rows of a model's texts, B of which are read side by side.
 
     Attributes:
         computed: Tokens that went through the model so far, padding included.
     """
 
-    def __init__(self, model: PreTrainedModel, rows: int, columns: int, *, bf16: bool) -> None:
+    def __init__(self, model: PreTrainedModel, rows: int, columns: int, *, bf16: bool, kept: int = 1) -> None:
         """Make room.
 
         Args:
@@ -109,18 +126,21 @@ class CachedRows:
             rows: B; 1 unless `kind_of` its configuration is "shared".
             columns: The most tokens that a row will ever hold, generated ones included.
             bf16: Compute under autocast.
+            kept: K, the most batches of B texts that go on together; 1 unless `kind_of` is "shared".
         """
         self.model = model
         self.rows = rows
         self.bf16 = bf16
+        self.kept = kept
         self.computed = 0
         self._device = model.device
         self._whole = kind_of(model.config) == "whole"
         self._chunk = columns if self._whole else chunk_columns(self._device.type, rows)
         count = model.config.get_text_config(decoder=True).num_hidden_layers
-        self._layers = [Columns(columns) for _ in range(count)]
+        self._layers = [Columns(kept * rows, columns) for _ in range(count)]
         self._cache = Cache(layers=[*self._layers])
-        self._texts: list[Tokens] = [np.empty(0, np.int64)] * rows
+        self._texts: list[Tokens] = [np.empty(0, np.int64)] * (kept * rows)
+        self._last = self._place(kept - 1)
 
     @torch.inference_mode()
     def read(self, texts: Sequence[Tokens], wanted: Sequence[range]) -> list[Tensor]:
@@ -133,12 +153,41 @@ class CachedRows:
         Returns:
             Per row the logits (W, V).
         """
+        with autocast(self.bf16, str(self._device)):
+            return self._read(texts, wanted, max(len(text) for text in texts), self.kept - 1)
+
+    @torch.inference_mode()
+    def generate(self, texts: Sequence[Tokens], most: int, ends: Callable[[int, list[int]], bool]) -> list[list[int]]:
+        """Read the next texts batch by batch, and go on greedily with all of them.
+
+        Args:
+            texts: Up to K batches, each B rows of tokens.
+            most: Tokens per row at most.
+            ends: Told (row, tokens so far) after each token: whether the row has ended.
+
+        Returns:
+            Per row the new tokens, the one that ended it included.
+        """
+        # Around all steps: autocast keeps the weights that it has lowered until its outermost block ends.
+        with autocast(self.bf16, str(self._device)):
+            stop = max(len(text) for text in texts)
+            last: list[Tensor] = []
+            # The last batch goes to the last place, where the next one looks for what it begins with.
+            for batch in range(self.kept - len(texts) // self.rows, self.kept):
+                here = texts[len(last) : len(last) + self.rows]
+                last += self._read(here, [range(len(text) - 1, len(text)) for text in here], stop, batch)
+            return self._go_on(texts, torch.stack([row[-1] for row in last]).argmax(-1), most, ends)
+
+    def _read(self, texts: Sequence[Tokens], wanted: Sequence[range], stop: int, batch: int) -> list[Tensor]:
+        """Read texts, padded up to the column `stop`, as the batch of this number."""
         assert len(texts) == self.rows
-        shared = [common(old, new) for old, new in zip(self._texts, texts, strict=True)]
+        before, self._last = self._last, self._place(batch)
+        shared = [common(old, new) for old, new in zip(self._texts[before], texts, strict=True)]
         start = 0 if self._whole else min([*shared, *(each.start for each in wanted)])
-        self._rewind(start)
-        self._texts = list(texts)
-        stop = max(len(text) for text in texts)
+        if self._whole:
+            self._cache = DynamicCache(config=self.model.config)
+        self._select(self._last, start, before)
+        self._texts[self._last] = texts
         ids = np.zeros((self.rows, stop - start), np.int64)
         for row, text in enumerate(texts):
             ids[row, : len(text) - start] = text[start:]
@@ -160,59 +209,57 @@ class CachedRows:
                     found[row].append(logits[row, : len(each)])
         return [torch.cat(parts) for parts in found]
 
-    @torch.inference_mode()
-    def generate(self, texts: Sequence[Tokens], most: int, ends: Callable[[int, list[int]], bool]) -> list[list[int]]:
-        """Read the next texts and go on greedily.
-
-        Args:
-            texts: B rows of tokens.
-            most: Tokens per row at most.
-            ends: Told (row, tokens so far) after each token: whether the row has ended.
-
-        Returns:
-            Per row the new tokens, the one that ended it included.
-        """
-        # Around all steps: autocast keeps the weights that it has lowered until its outermost block ends.
-        with autocast(self.bf16, str(self._device)):
-            return self._generate(texts, most, ends)
-
-    def _generate(self, texts: Sequence[Tokens], most: int, ends: Callable[[int, list[int]], bool]) -> list[list[int]]:
-        last = self.read(texts, [range(len(text) - 1, len(text)) for text in texts])
+    def _go_on(
+        self, texts: Sequence[Tokens], tokens: Tensor, most: int, ends: Callable[[int, list[int]], bool]
+    ) -> list[list[int]]:
+        """Go on from the texts in the last places; their next tokens (rows,) are known."""
         lengths = torch.tensor([len(text) for text in texts], device=self._device)
         stop = int(lengths.max())
         # Columns between a row's end and the longest row's hold padding; what is generated comes after.
-        padded = torch.arange(stop, device=self._device)[None] >= lengths[:, None]
-        mask = None
-        if padded.any():
-            mask = torch.ones(self.rows, stop + most, dtype=torch.long, device=self._device)
-            mask[:, :stop][padded] = 0
+        columns = torch.arange(stop + most, device=self._device)[None]
+        mask = ((columns < lengths[:, None]) | (columns >= stop)).long()
+        places = slice(len(self._texts) - len(texts), len(self._texts))
+        self._select(places, stop, places)
         found: list[list[int]] = [[] for _ in texts]
-        open_rows = set(range(self.rows))
-        tokens = torch.stack([row[-1] for row in last]).argmax(-1)
+        rows = list(range(len(texts)))
+        open_rows = set(rows)
         for step in range(most):
-            for row, token in enumerate(tokens.tolist()):
+            for row, token in zip(rows, tokens.tolist(), strict=True):
                 if row in open_rows:
                     found[row].append(token)
                     if ends(row, found[row]):
                         open_rows.remove(row)
             if not open_rows or step == most - 1:
                 break
-            more = {} if mask is None else {"attention_mask": mask[:, : stop + step + 1]}
-            logits = self._forward(tokens[:, None], position_ids=(lengths + step)[:, None], logits_to_keep=1, **more)
+            if 2 * len(open_rows) <= len(rows):
+                # The open rows move to the first places: the last one of several batches stays where it is.
+                at = [number for number, row in enumerate(rows) if row in open_rows]
+                rows, tokens, lengths, mask = [rows[number] for number in at], tokens[at], lengths[at], mask[at]
+                like = [places.start + number for number in at]
+                places = slice(places.start, places.start + len(at))
+                self._texts[places] = [self._texts[place] for place in like]
+                self._select(places, stop + step, like)
+            logits = self._forward(
+                tokens[:, None],
+                position_ids=(lengths + step)[:, None],
+                attention_mask=mask[:, : stop + step + 1],
+                logits_to_keep=1,
+            )
             tokens = logits[:, -1].argmax(-1)
         return found
 
     def _forward(self, ids: Tensor, **more: Any) -> Tensor:
         self.computed += ids.numel()
-        with autocast(self.bf16, str(self._device)):
-            out: Tensor = self.model(input_ids=ids, past_key_values=self._cache, use_cache=True, **more).logits
+        out: Tensor = self.model(input_ids=ids, past_key_values=self._cache, use_cache=True, **more).logits
         return out
 
-    def _rewind(self, used: int) -> None:
-        if self._whole:
-            self._cache = DynamicCache(config=self.model.config)
+    def _place(self, batch: int) -> slice:
+        return slice(batch * self.rows, (batch + 1) * self.rows)
+
+    def _select(self, places: slice, used: int, like: slice | list[int]) -> None:
+        """Compute the rows at these places from now on, behind so many columns that are those of the rows `like`."""
         for layer in self._layers:
-            layer.used = used
+            layer.select(places, used, like)
 
 
 def common(old: Tokens, new: Tokens) -> int:

@@ -6,14 +6,15 @@
   chosen there. All must be right: exact match, for base models, which go on in forms that no scoring foresees.
 
 Prompts of one sample share their haystack up to the needle; deep needles are read first, so that each next one finds what it
-begins with in the cache (`benchmarks.needle.prefix_cache`). Samples are read side by side.
+begins with in the cache (`benchmarks.needle.prefix_cache`). Samples are read side by side. To generate, all depths are read
+before all their answers are generated together, as far as they fit into memory.
 """
 
 import json
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any, NamedTuple
 
 import torch
@@ -91,11 +92,13 @@ class Reader:
         columns = max(len(each.tokens) for each in given) + new
         with evaluating(self.model_at(length)) as model:
             _settle(model, length + new)
-            most = rows_that_fit(model, columns, self.config.batch_tokens, bf16=self.bf16)
-            for batch in _batches(prompts, most if kind_of(model.config) == "shared" else 1):
-                rows = CachedRows(model, len(batch), columns, bf16=self.bf16)
-                for step in range(len(batch[0])):
-                    numbers = [sample[step] for sample in batch]
+            shared = kind_of(model.config) == "shared"
+            most = rows_that_fit(model, columns, self.config.batch_tokens, bf16=self.bf16) if shared else 1
+            for samples, kept in _batches(prompts, most, together=self.way == GENERATE):
+                rows = CachedRows(model, len(samples), columns, bf16=self.bf16, kept=kept)
+                depths = list(zip(*samples, strict=True))
+                for first in range(0, len(depths), kept):
+                    numbers = list(chain(*depths[first : first + kept]))
                     texts = self._answer(rows, [prompts[n] for n in numbers], [given[n] for n in numbers])
                     yield list(zip(numbers, texts, strict=True))
 
@@ -199,8 +202,13 @@ def _settle(model: PreTrainedModel, length: int) -> None:
             model(input_ids=torch.zeros_like(at), position_ids=at, use_cache=False)
 
 
-def _batches(prompts: Sequence[Prompt], most: int) -> Iterator[list[list[int]]]:
-    """Yield batches of samples: at most so many lists of equal size, each the numbers of a sample's prompts, deepest first."""
+def _batches(prompts: Sequence[Prompt], most: int, *, together: bool) -> Iterator[tuple[list[list[int]], int]]:
+    """Divide prompts into batches that hold at most so many of them in the cache.
+
+    Yields:
+        Samples to be read side by side, each the numbers of its prompts, deepest first, and as many of each; and how many of
+        their depths are kept: as many as can be if answers are generated `together`, else one.
+    """
 
     def sample(number: int) -> tuple[str, int]:
         return prompts[number].task, prompts[number].sample
@@ -211,6 +219,7 @@ def _batches(prompts: Sequence[Prompt], most: int) -> Iterator[list[list[int]]]:
 
     numbers = sorted(range(len(prompts)), key=lambda number: (sample(number), depth(number)))
     samples = sorted((list(group) for _, group in groupby(numbers, key=sample)), key=len)
-    for _, same in groupby(samples, key=len):
-        equal = list(same)
-        yield from (equal[start : start + most] for start in range(0, len(equal), most))
+    for depths, same in groupby(samples, key=len):
+        equal, kept = list(same), min(depths, most) if together else 1
+        side = most // kept
+        yield from ((equal[start : start + side], kept) for start in range(0, len(equal), side))

@@ -4,10 +4,10 @@
     python -m benchmarks.speed.needle --length 4096 --answer forced
 
 Sides: `plain` is `model.generate`, greedy, prompt by prompt; `ours` is `benchmarks.needle.reader`: what the depths of a sample
-share is computed once, samples are read side by side, and an answer ends when the score can only stay 1. A random Llama reads
-random words, and never ends by itself. For `ours` and `plain` the right answer is what the model says first, as if it had found
-every needle; for `ours-lost` it found none, so that all tokens are generated. With --answer forced one forward pass per prompt
-is compared with ours. A cell is a length and a depth, with all its samples.
+share is computed once, samples are read side by side, the answers to all depths are generated together, and an answer ends when
+the score can only stay 1. A random Llama reads random words, and never ends by itself. For `ours` and `plain` the right answer
+is what the model says first, as if it had found every needle; for `ours-lost` it found none, so that all tokens are generated.
+With --answer forced one forward pass per prompt is compared with ours. A cell is a length and a depth, with all its samples.
 
 Proof: ours-lost says what plain says, and ours begins like it, with the same score.
 """

@@ -28,6 +28,9 @@ _BLOCK = 1 << 25  # similarities computed at a time: 128 MiB
 class NearestNeighbours:
     """Votes of the k nearest training texts, a vote weighing exp(cosine / 0.07) (Wu et al. 2018, arXiv 1805.01978).
 
+    The share of the training rows that have a label counts as one neighbour more: a label without a vote is rare, not
+    impossible, as calibration would else have to make up for.
+
     k is chosen on train: each row (of 5,000 drawn by the seed) is judged by all other rows, those of its own group left out.
 
     Attributes:
@@ -52,6 +55,7 @@ class NearestNeighbours:
         """Embed the rows and choose k."""
         self.vectors = self.embed(data.texts)
         self.labels, self.classes = data.labels, len(data.space.names)
+        self.prior = data.counts / len(data)
         rows = np.arange(len(data))
         if len(data) > CHOICE_ROWS:
             rows = np.sort(np.random.default_rng(self.seed).choice(rows, CHOICE_ROWS, replace=False))
@@ -102,7 +106,7 @@ class NearestNeighbours:
         return nearest, similarity
 
     def _votes(self, nearest: NDArray[np.int64], similarity: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return the weighed shares of the neighbours (N, k) that have each class (N, K)."""
+        """Return the weighed shares of the neighbours (N, k), and the prior's, that have each class (N, K)."""
         known = np.isfinite(similarity)
         top = np.where(known[:, :1], similarity[:, :1], 0)
         weights = np.where(known, np.exp((np.where(known, similarity, 0) - top) / TEMPERATURE), 0).astype(np.float64)
@@ -115,4 +119,5 @@ class NearestNeighbours:
                 votes += weights[:, place, None] * self.labels[nearest[:, place]]
             else:
                 votes[np.arange(len(votes)), self.labels[nearest[:, place]]] += weights[:, place]
-        return votes
+        k = nearest.shape[1]
+        return np.asarray((k * votes + self.prior) / (k + 1))

@@ -1,15 +1,13 @@
 """Retrieval by the length of the relevant document, and passages whose sentence was taken out."""
 
-import json
+from collections import Counter
 
 import numpy as np
 import pytest
 
 from benchmarks.long_retrieval import by_bucket, document_lengths, inverse_cloze
-from benchmarks.retrieval import Result, check
-from finewise.data.documents import read_documents
+from benchmarks.retrieval import Result
 from finewise.data.retrieval import RetrievalSet
-from finewise.errors import InputError
 
 
 class Words:
@@ -43,39 +41,39 @@ def test_a_querys_value_counts_where_its_longest_relevant_document_is():
 
 
 @pytest.fixture
-def documents(tmp_path):
-    rows = [
-        {"text": " ".join(f"This is sentence number {n} of the book {book} and it ends." for n in range(200))}
+def books():
+    return [
+        " ".join(f"This is sentence number {n} of the book {book} and it ends." for n in range(200))
         for book in range(3)
     ]
-    file = tmp_path / "books.jsonl"
-    file.write_text("\n".join(map(json.dumps, rows)))
-    return read_documents(str(file), "text")
 
 
-def test_a_passage_is_as_long_as_asked_and_lacks_the_sentence_that_asks_for_it(documents):
-    task = inverse_cloze(documents, Words(), [50, 200], 10, 0)
-    check(task)
-    assert len(task.query_ids) == 20
-    lengths = document_lengths(task, Words())
-    nominal = [int(one.rpartition(" ")[2]) for one in task.corpus_ids]
-    assert not set(task.query_ids) & set(task.corpus_ids)
-    for query, passage, size, length in zip(task.queries, task.corpus, lengths.tolist(), nominal, strict=True):
-        assert length - 12 <= size <= length
-        assert query not in passage
-        book = next(text for text in documents.texts if query in text)
-        place = book.index(query)
-        around = book[max(0, place - 5) : place].strip() or book[place + len(query) :][:12].strip()
-        assert around  # the sentence is of a book, and its passage of the same one
-        assert query.partition("book ")[2][0] == passage.partition("book ")[2][0]
-    said = [sentence for passage in task.corpus for sentence in passage.split(".") if sentence.strip()]
+def test_a_passage_is_as_long_as_asked_and_lacks_the_sentence_that_asks_for_it(books):
+    cuts = inverse_cloze(books, Words(), [50, 200], 0)
+    for cut in cuts:
+        size = len(cut.passage.split()) + 1
+        assert cut.length - 12 <= size <= cut.length
+        assert cut.query not in cut.passage
+        book = next(text for text in books if cut.query in text)
+        place = book.index(cut.query)
+        around = book[max(0, place - 12) : place].strip() or book[place + len(cut.query) :][:12].strip()
+        assert around in cut.passage  # where the sentence stood, or right behind it
+    said = [sentence for cut in cuts for sentence in cut.passage.split(".") if sentence.strip()]
     assert len(said) == len(set(map(str.strip, said)))  # passages do not overlap
-    assert inverse_cloze(documents, Words(), [50, 200], 10, 0).revision == task.revision
-    assert inverse_cloze(documents, Words(), [50, 200], 10, 1).revision != task.revision
+    assert inverse_cloze(books, Words(), [50, 200], 0) == cuts
+    assert inverse_cloze(books, Words(), [50, 200], 1) != cuts
 
 
-def test_documents_that_give_too_few_passages_are_told(documents):
-    with pytest.raises(
-        InputError, match=r"books.jsonl: the documents give \d+ of 20 passages of 1,000 to 1,000 tokens"
-    ):
-        inverse_cloze(documents, Words(), [1000], 20, 0)
+def test_lengths_come_equally_often_as_far_as_texts_reach(books):
+    counts = Counter(cut.length for cut in inverse_cloze(books, Words(), [50, 200, 5000], 0))
+    assert set(counts) == {50, 200}
+    assert abs(counts[50] - counts[200]) <= 3 * len(books)  # what is left of a text
+    assert counts.total() > 20
+    assert inverse_cloze(["Too short to be cut."], Words(), [50], 0) == []
+    assert len(inverse_cloze(books, Words(), [50, 200], 0, most=5)) == 5
+
+
+def test_what_is_read_before_a_passage_counts(books):
+    plain, prompted = (inverse_cloze(books, Words(), [50], 0, prompt=prompt) for prompt in ("", "a passage of a book "))
+    assert max(len(cut.passage.split()) for cut in plain) > 50 - 1 - 5
+    assert max(len(cut.passage.split()) for cut in prompted) <= 50 - 1 - 5

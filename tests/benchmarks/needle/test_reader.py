@@ -32,7 +32,7 @@ def library(model: Any, found: Reader, prompts: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("batch_tokens", [None, 1, 230])
+@pytest.mark.parametrize("batch_tokens", [None, 1, 230, 620])  # 9, 1, 2 and 6 rows at a time
 def test_generated_answers_are_the_librarys(
     family: str, batch_tokens: int | None, tiny_causal: Any, words_tokenizer: Any, word_prompts: Any
 ) -> None:
@@ -108,6 +108,46 @@ def test_generation_ends_when_the_score_can_only_stay_one(
     assert all(text.startswith(one) for text, one in zip(whole, answers, strict=True))
     assert sum(map(len, answers)) < sum(map(len, whole)) / 2
     assert [score(prompt, text) for prompt, text in zip(sought, answers, strict=True)] == [1] * len(sought)
+
+
+def test_all_depths_are_generated_together(tiny_causal: Any, words_tokenizer: Any, word_prompts: Any) -> None:
+    model, prompts = tiny_causal("llama", eos_token_id=None), word_prompts(new=24)
+    steps: list[int] = []
+    watch = model.register_forward_hook(
+        lambda module, args, given, out: steps.append(given["input_ids"].shape[1]), with_kwargs=True
+    )
+    reader(model, words_tokenizer, "generate").answers(prompts)
+    watch.remove()
+    assert steps.count(1) == 23
+
+
+def test_found_and_lost_needles_are_read_together(tiny_causal: Any, words_tokenizer: Any, word_prompts: Any) -> None:
+    model, prompts = tiny_causal("llama", eos_token_id=None), word_prompts(new=24)
+    found = reader(model, words_tokenizer, "generate")
+    whole = library(model, found, prompts)
+    # All but two say at once what they are asked for.
+    asked = [
+        prompt if number in (4, 5) else replace(prompt, answers=(" ".join(text.split()[:3]),))
+        for number, (prompt, text) in enumerate(zip(prompts, whole, strict=True))
+    ]
+    answers = found.answers(asked)
+    assert all(text.startswith(one) for text, one in zip(whole, answers, strict=True))
+    assert answers[4:6] == whole[4:6]
+    assert all(len(one.split()) <= 8 for one in answers[:4] + answers[6:])
+
+
+@pytest.mark.parametrize("answer", ["generate", "forced"])
+def test_what_a_killed_run_left_open_gets_the_same_answers(
+    answer: str, tiny_causal: Any, words_tokenizer: Any, word_prompts: Any
+) -> None:
+    found = reader(tiny_causal("llama"), words_tokenizer, answer, batch_tokens=400)
+    prompts = word_prompts()
+    whole = found.answers(prompts)
+    finished = [number for number, _ in next(iter(found.read(prompts)))]
+    assert 0 < len(finished) < len(prompts)
+    # One more than the batch's, so that the samples have no equal number of depths left.
+    left = [number for number in range(len(prompts)) if number not in finished][1:]
+    assert found.answers([prompts[number] for number in left]) == [whole[number] for number in left]
 
 
 def test_a_chat_template_is_used_for_generating_alone(
