@@ -64,6 +64,24 @@ class LinearProbe(MethodConfig):
 
 
 @dataclass(slots=True, kw_only=True)
+class Neighbours(MethodConfig):
+    """No training: the labels of the nearest training rows, whose embeddings the saved model brings."""
+
+    trains: ClassVar[bool] = False
+
+    k: int | None = setting(
+        None, "neighbours that vote (null: what is best on the training rows, each judged by others)"
+    )
+    max_rows: int = setting(
+        100_000, "store at most this many training rows (1,000 of 384 dimensions make the saved model 1.5 MB larger)"
+    )
+
+    def __post_init__(self) -> None:
+        at_least("method.k", self.k, 1)
+        at_least("method.max_rows", self.max_rows, 2)
+
+
+@dataclass(slots=True, kw_only=True)
 class ZeroShot(MethodConfig):
     """No training: the label whose description is nearest to the text."""
 
@@ -117,6 +135,7 @@ METHODS: dict[str, type[MethodConfig]] = {
     "lp_ft": ProbeFirst,
     "lora": Lora,
     "linear_probe": LinearProbe,
+    "knn": Neighbours,
     "zero_shot": ZeroShot,
     "few_shot": FewShot,
     "distil": Distil,
@@ -135,9 +154,7 @@ class ClassifyExperiment(ExperimentConfig):
     audit: LabelAuditConfig = setting(LabelAuditConfig, "checks of the data before training")
     optim: OptimConfig = setting(lambda: OptimConfig(batch_size=32), "how the weights are moved")
     selection: SelectionConfig = setting(lambda: SelectionConfig(metric="f1_macro"), "how dev chooses the checkpoint")
-    method: MethodConfig = setting(
-        Full, "the way to a classifier: method=full, lp_ft, lora, linear_probe, few_shot, ..."
-    )
+    method: MethodConfig = setting(Full, "the way to a classifier: method=full, lp_ft, lora, linear_probe, knn, ...")
     loss: LossConfig = setting(Auto, "the loss: loss=auto, cross_entropy, focal, logit_adjusted, bce, asymmetric, ...")
     reading: ReadingConfig = setting(ReadingConfig, "what is read of a text that is longer than the model's limit")
     tuning: TuningConfig = setting(TuningConfig, "the head, and which part of the model learns how fast")
@@ -162,6 +179,10 @@ class ClassifyExperiment(ExperimentConfig):
             raise ValueError(f"baselines must be of {', '.join(BASELINES)}; got {', '.join(unknown)}")
         if self.curve and isinstance(self.method, ZeroShot):
             raise ValueError("curve=true has no meaning with method=zero_shot, which learns from no row; remove it")
+        if isinstance(self.method, Neighbours) and self.reading.how == "chunks":
+            raise ValueError(
+                "reading.how=chunks gives a text several embeddings, and method=knn compares one; set head or head_tail"
+            )
         if not self.method.trains:
             self._refuse_training()
         self._refuse_unread()

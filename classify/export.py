@@ -12,6 +12,7 @@ from classify.config import METHODS, ClassifyExperiment
 from classify.decide import Decisions
 from classify.distil_config import SoftLabelsConfig
 from classify.losses_config import LOSSES, loss_for
+from classify.neighbours import NeighboursForSequenceClassification
 from classify.onnx import export_onnx
 from classify.pooled import PooledForSequenceClassification
 from classify.prove import Proof, unlike, words
@@ -26,6 +27,10 @@ from finewise.record import rows
 from finewise.references import model_reference
 from finewise.report import page, table
 from finewise.run import MODEL, REPORT, Run
+
+STORED = """The folder holds an embedding of each stored training text, from which much of the text can be guessed (Morris et
+al. 2023, arXiv 2310.06816): share it with those who may read the texts."""
+"""What the card of a method=knn model says of privacy."""
 
 
 def save_model(
@@ -60,6 +65,7 @@ def write_record(
                 "saved": MODEL,
                 "code": code_file(trained.model),
                 "method": _name(METHODS, experiment.method),
+                **_voters(trained.model),
                 "loss": _name(LOSSES, loss_for(experiment.loss, data.space.kind)) if experiment.method.trains else None,
             },
             "data": {
@@ -127,11 +133,12 @@ Predictor.load("path/to/this/folder").predict(["..."])
         f"{outcome.steps} steps (dev chose by {label(experiment.selection.metric)}), batch size {optim.batch_size}, learning "
         f"rate {optim.learning_rate:g}, seed {experiment.seed}."
         if experiment.method.trains
-        else f"Method {method}: the encoder is untouched, the head was fitted on its embeddings. Seed {experiment.seed}."
+        else f"Method {method}: the encoder is untouched, {_frozen(trained.model)}. Seed {experiment.seed}."
     )
     limits = """The scores hold for texts like the test set above. Labels that are rare there have wide intervals of their own;
 see the table of classes in the run's report. A text that belongs to none of the labels gets one all the same, unless abstention
 was asked for."""
+    stored = isinstance(trained.model, NeighboursForSequenceClassification)
     return card(
         front,
         f"{experiment.name}: {base} as a classifier of {experiment.data.name}",
@@ -142,9 +149,16 @@ was asked for."""
             ("Decisions", "\n".join(f"- {sentence}" for sentence in words(proof.decisions, data.space.kind))),
             ("Data", data_facts(experiment.data.name, data.rows, data.revision, data.report)),
             ("Training", f"{trained_how}\nEvery setting is in the run's config.yaml."),
-            ("Limits", "\n\n".join((limits, *unlike(experiment)))),
+            ("Limits", "\n\n".join((limits, *([STORED] if stored else []), *unlike(experiment)))),
         ],
     )
+
+
+def _frozen(model: PreTrainedModel) -> str:
+    """Say what was fitted on an encoder that is untouched."""
+    if not isinstance(model, NeighboursForSequenceClassification):
+        return "the head was fitted on its embeddings"
+    return f"{model.config.rows:,} training rows are stored with their labels, and the {model.config.k} nearest vote"
 
 
 def _reading(trained: Trained) -> str:
@@ -193,9 +207,18 @@ def _report(
 
 def code_file(model: PreTrainedModel) -> str | None:
     """Return the name of the code that a saved folder brings; None for classes that transformers has itself."""
+    if isinstance(model, NeighboursForSequenceClassification):
+        return "neighbours.py with pooled.py"
     if isinstance(model, PooledForSequenceClassification):
         return "pooled.py"
     return "static.py" if isinstance(model, StaticForSequenceClassification) else None
+
+
+def _voters(model: PreTrainedModel) -> dict[str, Any]:
+    """Return how many rows of a method=knn model vote, and how many it stores; nothing for another model."""
+    if not isinstance(model, NeighboursForSequenceClassification):
+        return {}
+    return {"neighbours": {"k": model.config.k, "rows": model.config.rows}}
 
 
 def _name(group: dict[str, Any], config: object) -> str:

@@ -13,6 +13,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from classify.model_config import TuningConfig
+from classify.neighbours import NeighboursForSequenceClassification
 from classify.reading import DOCUMENTS, Reader, mean_of_documents
 from finewise.batching import longest_first
 from finewise.errors import InputError
@@ -45,6 +46,8 @@ def body(model: nn.Module) -> PreTrainedModel:
 
 def head_name(model: PreTrainedModel) -> str:
     """Return the full name of the linear layer that gives the logits."""
+    if isinstance(model, NeighboursForSequenceClassification):
+        raise InputError("a classifier of method=knn has no head that could learn; give the encoder it was made of")
     inside = set(body(model).modules())
     names: list[str] = [
         name

@@ -23,6 +23,7 @@ from transformers.utils import logging
 from transformers.utils.hub import cached_file
 
 from classify.heads import Float32Linear, body, head_linear, head_name, new_head
+from classify.neighbours import NeighboursConfig, NeighboursForSequenceClassification
 from classify.pooled import PooledConfig, PooledForSequenceClassification
 from classify.reading import Reader, read_windows, set_reading
 from classify.reading_config import ReadingConfig
@@ -36,6 +37,7 @@ from finewise.references import model_reference
 
 for config, model in (
     (PooledConfig, PooledForSequenceClassification),
+    (NeighboursConfig, NeighboursForSequenceClassification),
     (StaticConfig, StaticForSequenceClassification),
 ):
     AutoConfig.register(config.model_type, config)
@@ -95,6 +97,10 @@ def load_classifier(
         parts = Parts.read(reference, config.revision)
         found = AutoConfig.from_pretrained(reference, subfolder=parts.subfolder, **source)
         own = keeps_head(found, "SequenceClassification", space.names)
+        if isinstance(found, NeighboursConfig) and not own:
+            raise InputError(
+                f"model.name={config.name} was saved by method=knn for other labels; give the encoder it was made of"
+            )
         multi = space.kind == "multi"
         labels: dict[str, Any] = {
             "num_labels": classes,
@@ -130,7 +136,8 @@ def load_classifier(
         set_reading(model, reading)
     if Reader.of(model, tokenizer) is not None:
         read_windows(model)
-    head_linear(model).__class__ = Float32Linear
+    if not isinstance(model, NeighboursForSequenceClassification):
+        head_linear(model).__class__ = Float32Linear
     model.to(torch.device(target))  # type: ignore[arg-type]  # its decorator loses self
     attach(model, execution=execution, micro_batch_tokens=micro_batch_tokens)
     return model, tokenizer
@@ -259,9 +266,11 @@ def pretrained(
         output_loading_info=True,
         **source,
     )
-    last = head_name(model) + "."
-    sizes = [key for key, *_ in info["mismatched_keys"] if not key.startswith(last)]
-    prefix = model.base_model_prefix + "."
+    drawn: tuple[str, ...] = ()  # what of it may be drawn anew
+    prefix = ""
+    if not isinstance(model, NeighboursForSequenceClassification):
+        drawn, prefix = (head_name(model) + ".",), model.base_model_prefix + "."
+    sizes = [key for key, *_ in info["mismatched_keys"] if not key.startswith(drawn)]
     # Many checkpoints have no pooler, because what they were trained for reads none; it is drawn anew with the head.
     missing = [key for key in info["missing_keys"] if key.startswith(prefix) and "pooler" not in key]
     _refuse(name, sorted([*missing, *sizes]), model)

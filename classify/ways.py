@@ -18,6 +18,7 @@ from classify.distil import load_teacher, student_of, teach
 from classify.distil_static import groups, static_student
 from classify.few_shot import train_few_shot
 from classify.heads import head_features, init_head
+from classify.knn import with_neighbours
 from classify.logits import logits
 from classify.lora import add_lora
 from classify.model import load_classifier
@@ -87,7 +88,7 @@ def learn(data: LabelledData, embedded: Embedded, experiment: ClassifyExperiment
     if not method.trains:
         # What the cache of embeddings has was read by the encoder's own rule: the head of each text.
         embed = embedded if experiment.reading.how == "head" else features_of(model, tokenizer, bf16=bf16)
-        set_frozen(model, data, embed, experiment)
+        model = set_frozen(model, data, embed, experiment)
         outcome = untrained(score_dev(model, tokenizer, data.dev, experiment.selection.metric, bf16=bf16))
         return Trained(model=model, tokenizer=tokenizer, outcome=outcome, bf16=bf16)
     if isinstance(method, settings.FewShot):
@@ -120,15 +121,20 @@ def distil(
     return Trained(model=student, tokenizer=teacher.tokenizer, outcome=outcome, bf16=bf16)
 
 
-def set_frozen(model: PreTrainedModel, data: LabelledData, embedded: Embed, experiment: ClassifyExperiment) -> None:
-    """Put a classifier on frozen embeddings, which is a linear one, into the model's head."""
+def set_frozen(
+    model: PreTrainedModel, data: LabelledData, embedded: Embed, experiment: ClassifyExperiment
+) -> PreTrainedModel:
+    """Return the model with a classifier of frozen embeddings in it: a linear one as its head, or the rows that vote."""
     assert isinstance(model, PooledForSequenceClassification)
     model.config.normalize, model.config.length = True, 1.0  # what it is fitted on are unit vectors
+    if isinstance(experiment.method, settings.Neighbours):
+        return with_neighbours(model, data.train, embedded, experiment, experiment.method)
     if isinstance(experiment.method, settings.ZeroShot):
         nearest = ZeroShot(embedded, experiment.method.descriptions).fit(data.train)
         init_head(model, nearest.labels / nearest.temperature, -nearest.centre / nearest.temperature)
     else:
         init_head(model, *fitted_probe(embedded, data.train, experiment))
+    return model
 
 
 def fitted_probe(

@@ -47,6 +47,7 @@ class Way:
 
 
 WAYS: dict[str, Way] = {
+    "knn": Way("classify-knn"),
     "linear_probe": Way("classify-probe"),
     "zero_shot": Way("classify-zeroshot"),
     "full": Way("classify-full"),
