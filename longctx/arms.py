@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from longctx.config import LongContextExperiment
-from longctx.rope_config import ROPES, RopeConfig, Unstretched, name_of
+from longctx.rope_config import ROPES, RopeConfig, SelfExtend, Unstretched, name_of
 
 UNTUNED = "untuned"
 TUNED = "tuned"
@@ -51,7 +51,9 @@ def arms_of(experiment: LongContextExperiment) -> list[Arm]:
         return found
     if experiment.compare_adapted:
         found += [
-            Arm(system=ADAPTED.format(method=name), method=methods[name], adapted=True) for name in names if name != own
+            Arm(system=ADAPTED.format(method=name), method=methods[name], adapted=True)
+            for name in names
+            if name != own and not isinstance(methods[name], SelfExtend)
         ]
     return [*found, Arm(system=TUNED, method=methods[own], adapted=True)]
 

@@ -63,19 +63,10 @@ def train_lm(
     base = inner.base_model
     assert isinstance(base, PreTrainedModel)
     before = base.config._attn_implementation
-    execution = choose(base, experiment.execution, experiment.micro_batch_tokens)
     key = DEV_KEY.format(metric=experiment.selection.metric)
     seen = Seen()
     try:
-        execution, told = check_memory(
-            inner,
-            int(rows.pieces.tokens.max()),
-            execution,
-            activation_checkpointing=experiment.optim.activation_checkpointing,
-            logits_chunk=objective.logits_chunk,
-            bf16=use_bf16(experiment.run.precision, str(inner.device)),
-            lora=isinstance(model, PeftModel),
-        )
+        execution, told = plan(model, rows, experiment)
         say(told)
         with gives_nll(inner, objective.logits_chunk):
             trainer = LanguageTrainer(
@@ -108,6 +99,34 @@ def train_lm(
         inner.activation_checkpointing_disable()  # type: ignore[no-untyped-call]
         if base.config._attn_implementation != before:
             base.set_attn_implementation(before)
+
+
+def plan(model: PreTrainedModel | PeftModel, rows: Blocks, experiment: LongContextExperiment) -> tuple[Execution, str]:
+    """Return how a model will be trained on rows of documents, and a line that says what a step takes.
+
+    Args:
+        model: As `train_lm`; its attention implementation is set to the one that it will be trained with.
+        rows: As `train_lm`.
+        experiment: As `train_lm`.
+
+    Raises:
+        InputError: A step does not fit into memory, or execution=packed and the model cannot do it.
+    """
+    objective = experiment.objective
+    assert isinstance(objective, LanguageModeling)
+    inner = model.get_base_model() if isinstance(model, PeftModel) else model
+    assert isinstance(inner, PreTrainedModel)
+    base = inner.base_model
+    assert isinstance(base, PreTrainedModel)
+    return check_memory(
+        inner,
+        int(rows.pieces.tokens.max()),
+        choose(base, experiment.execution, experiment.micro_batch_tokens),
+        activation_checkpointing=experiment.optim.activation_checkpointing,
+        logits_chunk=objective.logits_chunk,
+        bf16=use_bf16(experiment.run.precision, str(inner.device)),
+        lora=isinstance(model, PeftModel),
+    )
 
 
 class LanguageTrainer(TiedCheckpoints):

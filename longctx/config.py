@@ -3,7 +3,7 @@
 How positions are stretched, the group `rope`: `longctx.rope_config`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from benchmarks.config import ResamplingConfig
 from benchmarks.needle.config import NeedleConfig, PasskeyConfig
@@ -11,7 +11,7 @@ from benchmarks.perplexity_config import PerplexityConfig
 from finewise.config import ColumnsConfig, ExperimentConfig, SplitsConfig, at_least, positive, setting
 from finewise.contrastive.config import MultipleNegativesRanking, check_batches
 from finewise.names import unknown
-from longctx.rope_config import ROPES, RopeConfig, StretchConfig, Yarn, name_of
+from longctx.rope_config import ROPES, RopeConfig, SelfExtend, StretchConfig, Yarn, name_of
 
 CAUSAL_METRICS = ("needle", "neg_log_loss")
 EMBEDDING_METRICS = ("passkey",)
@@ -87,14 +87,19 @@ OBJECTIVES: dict[str, type[ObjectiveConfig]] = {
 
 @dataclass(slots=True, kw_only=True)
 class LongDataConfig(SplitsConfig):
-    """Documents (lm), chats or prompts with completions (sft), or pairs (contrastive)."""
+    """Documents (lm), chats or prompts with completions (sft), pairs or documents (contrastive)."""
 
     train: str = setting(
         "",
         "rows to train on, needed with adapt=true: a file (jsonl, csv, tsv, parquet), a folder, hub:NAME, "
         "package:MODULE/PATH or built-in",
     )
-    text: str = setting("text", "objective=lm: column with the document")
+    text: str = setting("text", "objective=lm, or with data.documents: column with the document")
+    documents: bool = setting(
+        False,
+        "objective=contrastive: the files hold documents, not pairs; they are cut into passages of a quarter of the trained "
+        "window to the new one, and a sentence taken out of each is its query",
+    )
     columns: ColumnsConfig = setting(ColumnsConfig, "objective=contrastive: which columns hold what")
     relevant_score: float = setting(
         0.5, "objective=contrastive, with scores: rows count as positive pairs from this score on"
@@ -169,7 +174,9 @@ class LongContextExperiment(ExperimentConfig):
     compare: list[str] = setting(
         lambda: ["none", "linear", "ntk", "yarn"], "methods scored beside, each untrained (none: the model as it is)"
     )
-    compare_adapted: bool = setting(False, "also train each of `compare` in the same way")
+    compare_adapted: bool = setting(
+        False, "also train each of `compare` in the same way (but self_extend, which only reads)"
+    )
     seeds: int = setting(1, "repeat with so many seeds, from `seed` on; intervals are over seeds and prompts")
     parallel_seeds: int = setting(1, "seeds that run at a time, each in a process of its own (CPU only)")
     needle: NeedleConfig = setting(NeedleConfig, "needle in a haystack, for language models")
@@ -214,10 +221,24 @@ class LongContextExperiment(ExperimentConfig):
         """What stands in `objective=...`."""
         return next(key for key, kind in OBJECTIVES.items() if type(self.objective) is kind)
 
+    def unread(self) -> dict[str, str]:
+        """Return the settings that speak of a training where there is none."""
+        if self.adapt:
+            return {}
+        keys = ["data", "audit", "optim", "selection", "lora", "compare_adapted", "recompute"]
+        keys += [
+            "run.report_to",
+            "run.keep_checkpoints",
+            *(f"objective.{field.name}" for field in fields(self.objective)),
+        ]
+        if not self.embeds:
+            keys += ["execution", "micro_batch_tokens"]
+        return dict.fromkeys(keys, "adapt=false")
+
     def _check_kind(self) -> None:
         known = EMBEDDING_METRICS if self.embeds else CAUSAL_METRICS
         name = self.objective_name
-        if self.selection.metric not in known:
+        if self.adapt and self.selection.metric not in known:
             raise ValueError(
                 f"selection.metric must be {' or '.join(known)} with objective={name}; got {self.selection.metric}"
             )
@@ -237,19 +258,26 @@ class LongContextExperiment(ExperimentConfig):
         if self.embeds:
             unread["needle"] = self.needle != NeedleConfig()
             unread["perplexity"] = self.perplexity != PerplexityConfig()
+            unread["data.text"] = self.data.text != plain.text and not self.data.documents
         else:
             unread["passkey"] = self.passkey != PasskeyConfig()
             unread["chunked"] = not self.chunked
             unread["data.columns"] = self.data.columns != plain.columns
             unread["data.relevant_score"] = self.data.relevant_score != plain.relevant_score
-        if not isinstance(self.objective, LanguageModeling):
-            unread["data.text"] = self.data.text != plain.text
+            unread["data.documents"] = self.data.documents
         if isinstance(self.objective, InstructionTuning):
+            unread["data.text"] = self.data.text != plain.text
             unread["execution"] = self.execution != "auto"
             unread["micro_batch_tokens"] = self.micro_batch_tokens is not None
         for key, wrong in unread.items():
             if wrong:
                 raise ValueError(f"{key} is not read with objective={name}; leave it out")
+        if self.data.documents and (
+            self.data.columns != plain.columns or self.data.relevant_score != plain.relevant_score
+        ):
+            raise ValueError(
+                "data.columns and data.relevant_score are not read with data.documents=true; leave them out"
+            )
         if not self.embeds and self.recompute != "auto":
             raise ValueError(
                 f"recompute={self.recompute} is not read with objective={name}, which keeps one micro-batch at a time anyway; "
@@ -262,6 +290,15 @@ class LongContextExperiment(ExperimentConfig):
             check_batches(self.objective.loss, self.objective.sampler, self.optim, above="objective.", losses=losses)
         if len(set(self.compare)) < len(self.compare):
             raise ValueError(f"compare names a method twice; got {self.compare}")
+        if self.adapt and isinstance(self.rope, SelfExtend):
+            raise ValueError(
+                "rope=self_extend only reads: nothing of it can be trained or saved; set adapt=false, or train another method "
+                "and name it in compare"
+            )
+        if self.execution == "packed" and "self_extend" in (name_of(self.rope), *self.compare):
+            raise ValueError(
+                "execution=packed does not go with self_extend, whose attention is its own; set execution=auto"
+            )
         trained = {name_of(self.rope), *(self.compare if self.compare_adapted else ())}
         if self.adapt and self.lora.rank and "dynamic" in trained:
             raise ValueError(

@@ -83,16 +83,7 @@ def load_documents(
     Raises:
         InputError: Wrong files, leaks, or no document that is longer than the trained window.
     """
-    parts = _read(config, seed)
-    report = audit_documents(parts["train"], [parts["dev"], parts["test"]], audit, seed)
-    report.check()
-    if audit.leakage == "drop" and len(report.leaked):
-        parts["train"] = parts["train"].without(report.leaked)
-        report = replace(report, dropped=len(report.leaked))
-        if not len(parts["train"]):
-            raise InputError(
-                f"{config.train}: audit.leakage=drop leaves no document to train on; give other held-out data"
-            )
+    parts, report = read_parts(config, audit, seed)
     for name, most in (("train", config.max_train_rows), ("dev", config.max_dev_rows)):
         if most is not None and most < len(parts[name]):
             rng = np.random.default_rng(seed)
@@ -118,6 +109,30 @@ def load_documents(
         notes=tuple(notes),
         counts=counts | {"dev_predicted": dev.predicted},
     )
+
+
+def read_parts(config: LongDataConfig, audit: AuditConfig, seed: int) -> tuple[dict[str, Part], AuditReport]:
+    """Return the documents of train, dev and test, and what the audit found in them.
+
+    Args:
+        config: The files.
+        audit: What a leak leads to.
+        seed: Of the splits.
+
+    Raises:
+        InputError: Wrong files, leaks, or too few documents to split.
+    """
+    parts = _read(config, seed)
+    report = audit_documents(parts["train"], [parts["dev"], parts["test"]], audit, seed)
+    report.check()
+    if audit.leakage == "drop" and len(report.leaked):
+        parts["train"] = parts["train"].without(report.leaked)
+        report = replace(report, dropped=len(report.leaked))
+        if not len(parts["train"]):
+            raise InputError(
+                f"{config.train}: audit.leakage=drop leaves no document to train on; give other held-out data"
+            )
+    return parts, report
 
 
 def text_tokenizer(tokenizer: PreTrainedTokenizerBase) -> TextTokenizer:

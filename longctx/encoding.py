@@ -17,11 +17,14 @@ from finewise.encoder import Encoder, load_encoder, transformer
 from finewise.errors import InputError
 from finewise.fit import Outcome
 from finewise.run import Run
-from longctx.arms import Arm
+from longctx.arms import Arm, arms_of
 from longctx.config import Contrastive, LongContextExperiment
 from longctx.contrastive import LongPairs, load_pairs, train_contrastive
+from longctx.memory import check_batch
+from longctx.passages import cut_documents
 from longctx.retrieval import LongRetrieval
-from longctx.rope_config import DynamicNtk, StretchConfig
+from longctx.rope_config import DynamicNtk, SelfExtend, StretchConfig
+from longctx.self_extend import check_methods, extend, sizes_of
 from longctx.stretch import stretch_encoder, window
 from longctx.study import DEV_SEEDS
 from longctx.tiny.language import TinyPairs
@@ -54,11 +57,21 @@ class EmbeddingModel:
         self.target = window(base.config, experiment.stretch)
         self.original = experiment.stretch.original or int(base.config.max_position_embeddings)
         self.lengths = tuple(experiment.passkey.lengths or doublings(self.original, self.target))
+        check_methods(base, [arm.method for arm in arms_of(experiment)], self.original, self.target)
         self._pairs: LongPairs | None = None
         self._test: LongRetrieval | None = None
         self._sets: dict[str, list[PasskeySet]] = {}
         if experiment.adapt:
-            self._data()  # mistakes in the data are told before everything is read
+            # Mistakes in the data, and what does not fit, are told before everything is read.
+            counted = [cut.longest for cut in self._data().report.truncation if cut.split == "train"]
+            check_batch(
+                base,
+                1,  # what is computed at a time shrinks to what fits, down to one text
+                min(self.target, max(counted, default=self.target)),
+                activation_checkpointing=experiment.optim.activation_checkpointing,
+                bf16=self.bf16,
+                logits_chunk=0,
+            )
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -72,6 +85,8 @@ class EmbeddingModel:
 
     def stretched(self, arm: Arm) -> Encoder:
         """Return the model, stretched by the arm's method, untrained."""
+        if isinstance(arm.method, SelfExtend):
+            return self._extended(arm.method)
         encoder = load_encoder(self.config, self.device)
         stretch_encoder(encoder, arm.method, StretchConfig(target=self.target, original=self.original))
         if not isinstance(arm.method, DynamicNtk):  # whose positions follow the longest text of what is read at a time
@@ -107,8 +122,22 @@ class EmbeddingModel:
         return [*found, held.bm25()] if held else found
 
     def save(self, model: Encoder, folder: Path) -> None:
-        """Save the model in sentence-transformers' own format."""
+        """Save the model in sentence-transformers' own format; with Self-Extend, which no model holds, as it was."""
+        if isinstance(self.experiment.rope, SelfExtend):
+            model = self.untuned
         model.save_pretrained(str(folder), create_model_card=False)
+
+    def _extended(self, method: SelfExtend) -> Encoder:
+        """Return the model reading by Self-Extend: with its own attention, so not packed."""
+        execution = "padded" if self.experiment.execution == "padded" else "sorted"
+        encoder = load_encoder(
+            self.config, self.device, execution=execution, micro_batch_tokens=self.experiment.micro_batch_tokens
+        )
+        base = transformer(encoder)
+        assert base is not None
+        extend(base, sizes_of(method, self.original, self.target))
+        encoder.max_seq_length = self.target
+        return encoder
 
     def _passkey(self, model: Any, system: str, lengths: Any, seed: int) -> list[ByLength]:
         split = "dev" if system == "dev" else "test"
@@ -151,11 +180,22 @@ class EmbeddingModel:
             experiment, objective = self.experiment, self.experiment.objective
             assert isinstance(objective, Contrastive)
             config = experiment.data
-            if config.train == TINY:
-                config = tiny_rows(EMBEDDING, experiment, self.run, self.original, self.target)
-            limit = token_limit(replace(self.config, max_seq_length=self.target))
             # All seeds' models are tested with the same rows; the made-up language has rows of each seed's own.
             seed = self.texts_seed if self.wording is None else experiment.seed
+            if config.train == TINY:
+                config = tiny_rows(EMBEDDING, experiment, self.run, self.original, self.target)
+            elif config.documents:
+                config = cut_documents(
+                    config,
+                    experiment.audit,
+                    self.untuned.tokenizer,
+                    self.config.document_prompt,
+                    seed,
+                    original=self.original,
+                    target=self.target,
+                    folder=self.run.inside("data").dir,
+                )
+            limit = token_limit(replace(self.config, max_seq_length=self.target))
             self._pairs = load_pairs(config, objective, experiment.audit, seed, limit, original=self.original)
             if self.group == 0:
                 err.print(self._pairs.report.brief(), soft_wrap=True)

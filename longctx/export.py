@@ -1,6 +1,6 @@
 """What a run leaves behind: results, pictures, the saved model's card, the report, the record."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,8 @@ from longctx.arms import UNTUNED, arms_of, subject_of
 from longctx.config import LongContextExperiment
 from longctx.positions import by_system
 from longctx.prove import Proof
-from longctx.rope_config import name_of
+from longctx.rope_config import SelfExtend, name_of
+from longctx.self_extend import sizes_of
 from longctx.study import Found
 from longctx.tiny.models import is_tiny
 
@@ -31,11 +32,13 @@ def finish(found: Found, proof: Proof, experiment: LongContextExperiment, run: R
     """Write results, pictures, card, report and, last of all, record.json; return the record."""
     by_length.save(run.dir / by_length.FILE, found.results)
     pictures = draw(found, experiment, run)
-    facts, selection = found.facts, experiment.selection
+    facts = found.facts
+    # Where nothing is trained nothing is selected: dev is read by what the benchmark itself measures.
+    metric = experiment.selection.metric if experiment.adapt else "passkey" if experiment.embeds else "needle"
     (run.dir / MODEL / "README.md").write_text(model_card(found, proof, experiment), encoding="utf-8")
-    chosen: dict[str, Any] = {"split": "dev", "metric": selection.metric, "best": found.best}
+    chosen: dict[str, Any] = {"split": "dev", "metric": metric, "best": found.best}
     if found.outcome is not None:
-        chosen = found.outcome.choice(selection.metric, facts["data"]["revision"], found.test_reads)
+        chosen = found.outcome.choice(metric, facts["data"]["revision"], found.test_reads)
         chosen |= {"best": found.best, "untuned": found.before}
     device = facts["device"]["type"]
     return run.finish(
@@ -45,7 +48,7 @@ def finish(found: Found, proof: Proof, experiment: LongContextExperiment, run: R
             "seeds": experiment.seeds,
             "model": {**facts["model"], "embeds": experiment.embeds, "saved": MODEL},
             "data": facts["data"] or NOTHING_READ,
-            "rope": {"method": name_of(experiment.rope), "adapted": experiment.adapt, "lengths": facts["lengths"]},
+            "rope": _rope(experiment, facts),
             "scores": rows(proof.scores),
             "comparisons": rows(proof.comparisons),
             "headlines": proof.headlines,
@@ -89,7 +92,7 @@ def draw(found: Found, experiment: LongContextExperiment, run: Run) -> list[tupl
 def model_card(found: Found, proof: Proof, experiment: LongContextExperiment) -> str:
     """Return the model's README.md: how to use it, how far it reads beside others, what it was adapted on, limits."""
     base, facts = experiment.model.name, found.facts["model"]
-    method = name_of(experiment.rope)
+    own = experiment.rope
     library = "sentence-transformers" if experiment.embeds else "transformers"
     hub_id = None if is_tiny(base) else model_reference(base, gguf=not experiment.embeds)
     front = {
@@ -98,20 +101,7 @@ def model_card(found: Found, proof: Proof, experiment: LongContextExperiment) ->
         "tags": [library, "long-context", "finewise"],
         **({"base_model": hub_id.removeprefix(HUB)} if isinstance(hub_id, str) else {}),
     }
-    code = (
-        'from sentence_transformers import SentenceTransformer\n\nmodel = SentenceTransformer("path/to/this/folder")'
-        if experiment.embeds
-        else "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
-        'model = AutoModelForCausalLM.from_pretrained("path/to/this/folder")\n'
-        'tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")'
-    )
-    usage = f"""```python
-{code}
-```
-
-Rotary positions stretched from {facts["original"]:,} to {facts["target"]:,} tokens by `rope={method}`; they are in config.json
-(`rope_parameters`), so that no code but the library's is needed."""
-    training = "Not trained: only the positions were changed."
+    training = "Not trained."
     if found.outcome is not None:
         optim = experiment.optim
         training = f"""Objective {experiment.objective_name}, {found.outcome.best_step} of {found.outcome.steps} steps
@@ -129,12 +119,49 @@ window too, which tell what stretching cost. They hold for texts like those of t
     first = next(iter(proof.headlines))
     return card(
         front,
-        f"{experiment.name}: {base} stretched to {facts['target']:,} tokens",
-        usage,
+        f"{experiment.name}: {base} {'read' if isinstance(own, SelfExtend) else 'stretched'} to {facts['target']:,} tokens",
+        _usage(experiment, facts),
         [score for score in proof.scores if score.benchmark == first],
         [row for row in proof.comparisons if row.benchmark == first],
         [("How far it reads", reach), ("Training", training), ("Limits", limits)],
     )
+
+
+def _usage(experiment: LongContextExperiment, facts: dict[str, Any]) -> str:
+    """Return how the saved model is opened, and where its positions are."""
+    code = ["from sentence_transformers import SentenceTransformer"]
+    opened = ['model = SentenceTransformer("path/to/this/folder")']
+    if not experiment.embeds:
+        code = ["from transformers import AutoModelForCausalLM, AutoTokenizer"]
+        opened = [
+            'model = AutoModelForCausalLM.from_pretrained("path/to/this/folder")',
+            'tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")',
+        ]
+    about = f"""Rotary positions stretched from {facts["original"]:,} to {facts["target"]:,} tokens by
+`rope={name_of(experiment.rope)}`; they are in config.json (`rope_parameters`), so that no code but the library's is needed."""
+    if isinstance(experiment.rope, SelfExtend):
+        sizes = sizes_of(experiment.rope, facts["original"], facts["target"])
+        code.append("from longctx.self_extend import Sizes, self_extend")
+        inner, reads = "model", 'model.generate(**tokenizer(text, return_tensors="pt"))'
+        if experiment.embeds:
+            opened.append(f"model.max_seq_length = {facts['target']}")
+            inner, reads = "model[0].model", "vectors = model.encode(texts)"
+        opened += [f"with self_extend({inner}, {sizes}):", f"    {reads}"]
+        about = f"""The model in this folder is {experiment.model.name} as it was, which reads {facts["original"]:,} tokens.
+Self-Extend (arXiv 2401.01325) is a way to compute attention while reading, up to {facts["target"]:,} tokens here; no
+saved model holds it, so it needs finewise's `longctx`."""
+    return "```python\n" + "\n".join([*code, "", *opened]) + f"\n```\n\n{about}"
+
+
+def _rope(experiment: LongContextExperiment, facts: dict[str, Any]) -> dict[str, Any]:
+    """Return what the record says of the method, and how Self-Extend's settings were read, wherever it is compared."""
+    sizes = {
+        arm.system: asdict(sizes_of(arm.method, facts["model"]["original"], facts["model"]["target"]))
+        for arm in arms_of(experiment)
+        if isinstance(arm.method, SelfExtend)
+    }
+    method = {"method": name_of(experiment.rope), "adapted": experiment.adapt, "lengths": facts["lengths"]}
+    return {**method, **sizes}
 
 
 def _report(

@@ -1,13 +1,15 @@
 """What an experiment reads: that it is there, and that it stays what it was. Imports nothing heavy."""
 
+from pathlib import Path
+
 from finewise.data.documents import check_documents
-from finewise.data.sources import exists, revision
+from finewise.data.sources import DOCUMENTS, exists, revision
 from finewise.errors import InputError
 from finewise.inputs import own_references
 from finewise.names import unknown
 from finewise.references import check_hub, content_of, model_reference
 from finewise.run import Run, check_trackers
-from longctx.config import LanguageModeling, LongContextExperiment
+from longctx.config import LongContextExperiment
 from longctx.tiny.models import CAUSAL, EMBEDDING, NAMES, is_tiny
 from longctx.tiny.supply import TINY
 
@@ -39,7 +41,11 @@ def check(experiment: LongContextExperiment) -> None:
         if isinstance(reference, str):
             check_hub(reference, experiment.model.revision)
     for key, reference in references(experiment).items():
-        if experiment.embeds:
+        if experiment.embeds and not experiment.data.documents:
+            if reference in DOCUMENTS and not Path(reference).exists():
+                raise InputError(
+                    f"{key}={reference} holds documents, not pairs; to cut pairs out of them set data.documents=true"
+                )
             exists(reference)
         else:
             check_documents(reference, "test" if key == "perplexity.data" else key.removeprefix("data."))
@@ -63,17 +69,15 @@ def _check_tiny(experiment: LongContextExperiment) -> None:
     if name not in NAMES:
         raise InputError(unknown("model.name", name, NAMES))
     if experiment.embeds != (name == EMBEDDING):
-        fits = "objective=contrastive" if name == EMBEDDING else "objective=sft"
+        fits = "objective=contrastive" if name == EMBEDDING else "objective=sft or lm"
         raise InputError(
             f"model.name={name} goes with {fits}; set it, or take {CAUSAL if experiment.embeds is False else EMBEDDING}"
         )
     if experiment.adapt and experiment.data.train != TINY:
         raise InputError(f"model.name={name} knows its own language alone; set data.train={TINY}")
+    if experiment.data.documents:
+        raise InputError(f"data.documents=true is not read with data.train={TINY}, whose rows are pairs; leave it out")
     if not experiment.embeds and experiment.needle.tasks != [TINY]:
         raise InputError(f"model.name={name} knows its own language alone; set needle.tasks=[{TINY}]")
     if not experiment.embeds and experiment.perplexity.data is not None:
         raise InputError(f"model.name={name} knows its own language alone; set perplexity.data=null")
-    if experiment.adapt and isinstance(experiment.objective, LanguageModeling):
-        raise InputError(
-            f"model.name={name} is adapted on prompts with answers; set objective=sft selection.metric=needle"
-        )

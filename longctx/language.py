@@ -10,11 +10,13 @@ from peft import PeftModel
 from transformers import PreTrainedModel, set_seed
 
 from benchmarks.by_length import PERPLEXITY, ByLength, doublings
+from benchmarks.needle.memory import check_memory
 from benchmarks.needle.prefix_cache import rope_types
 from benchmarks.needle.reader import ModelAt, Reader
 from benchmarks.needle.run import needle
 from benchmarks.perplexity import perplexity
 from benchmarks.pieces import Pieces, read_pieces
+from benchmarks.token_loss import check_fits
 from finewise.causal import load_causal
 from finewise.console import err, say
 from finewise.device import describe, pick_device, use_bf16
@@ -23,12 +25,14 @@ from finewise.fit import Outcome
 from finewise.record import write_json
 from finewise.run import Run
 from longctx import causal
-from longctx.arms import Arm
+from longctx.arms import Arm, arms_of, subject_of
 from longctx.config import InstructionTuning, LanguageModeling, LongContextExperiment
 from longctx.data import LongData, load_documents
 from longctx.lora import merged, with_lora
+from longctx.memory import check_batch
 from longctx.positions import POSITIONS
-from longctx.rope_config import Abf, StretchConfig
+from longctx.rope_config import Abf, SelfExtend, StretchConfig
+from longctx.self_extend import check_methods, extend, sizes_of
 from longctx.sft import loss as sft_loss
 from longctx.sft.data import SftData, load_chats
 from longctx.sft.train import train_sft
@@ -57,11 +61,13 @@ class LanguageModel:
         self.target = window(self.model.config, experiment.stretch)
         self.original = experiment.stretch.original or int(self.model.config.max_position_embeddings)
         self.lengths = tuple(experiment.needle.lengths or doublings(self.original, self.target))
+        check_methods(self.model, [arm.method for arm in arms_of(experiment)], self.original, self.target)
         self._rows: dict[int, LongData | SftData] = {}
         self._pieces: list[tuple[str, Pieces]] | None = None
         if experiment.adapt:
-            self._data(self.target)  # mistakes in the data are told before hours of reading
+            self._data(self.target)  # mistakes in the data, and what does not fit, are told before hours of reading
         self._readings()
+        self._check_memory()
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -76,6 +82,10 @@ class LanguageModel:
 
     def stretched(self, arm: Arm) -> PreTrainedModel:
         """Return the model, stretched by the arm's method, untrained."""
+        if isinstance(arm.method, SelfExtend):
+            model = with_weights(copy.deepcopy(self.model.config), self.model)
+            extend(model, sizes_of(arm.method, self.original, self.target))
+            return model
         return stretch(self.model, arm.method, StretchConfig(target=self.target, original=self.original))
 
     def adapt(self, arm: Arm, run: Run) -> tuple[PreTrainedModel, Outcome]:
@@ -192,10 +202,12 @@ class LanguageModel:
         return []
 
     def save(self, model: PreTrainedModel, folder: Path) -> None:
-        """Save model and tokenizer in transformers' own format."""
-        model.save_pretrained(folder)
+        """Save model and tokenizer in transformers' own format; with Self-Extend, which no model holds, as they were."""
+        untouched = isinstance(self.experiment.rope, SelfExtend)
+        (self.model if untouched else model).save_pretrained(folder)
         tokenizer = copy.deepcopy(self.tokenizer)
-        raise_limit(tokenizer, self.target)
+        if not untouched:
+            raise_limit(tokenizer, self.target)
         tokenizer.save_pretrained(folder)
 
     def _reader(self, model: PreTrainedModel, config: Any) -> Reader:
@@ -213,6 +225,28 @@ class LanguageModel:
         else:
             outcome = train_sft(learner, self.tokenizer, data, experiment, run, score=self.dev_score)
         return (merged(learner) if isinstance(learner, PeftModel) else model), outcome
+
+    def _check_memory(self) -> None:
+        """Refuse what does not fit into memory: reading at the greatest lengths, and training at the new window."""
+        check_memory(self.model, max(self.lengths), bf16=self.bf16)
+        for _, pieces in self._readings():
+            check_fits(self.model, pieces.lengths[-1], "perplexity.lengths", bf16=self.bf16)
+        if not self.experiment.adapt:
+            return
+        experiment, data = self.experiment, self._data(self.target)
+        model = self.stretched(subject_of(experiment))
+        learner = with_lora(model, experiment.lora) if experiment.lora.rank else model
+        if isinstance(data, LongData):
+            causal.plan(learner, data.train, experiment)
+            return
+        check_batch(
+            model,
+            experiment.optim.batch_size,
+            max(int(data.train.lengths[pack].sum()) for pack in map(list, data.packs)),
+            activation_checkpointing=experiment.optim.activation_checkpointing,
+            bf16=self.bf16,
+            lora=isinstance(learner, PeftModel),
+        )
 
     def _data(self, target: int) -> LongData | SftData:
         """Return what is trained on, for a window."""

@@ -164,6 +164,27 @@ class Abf(RopeConfig):
             raise ValueError(f"rope.theta must be above 1; got {self.theta:g}")
 
 
+@dataclass(slots=True, kw_only=True)
+class SelfExtend(RopeConfig):
+    """Frequencies kept; keys farther than w are seen at distances between groups of G tokens (arXiv 2401.01325).
+
+    No frequencies say this: attention itself is computed otherwise while the model reads (`longctx.self_extend`). It reaches
+    (L - w) G + w tokens, tells neighbours apart only within w, and costs about twice the attention. It does not train, and
+    does not go into a saved model.
+    """
+
+    window: int | None = setting(
+        None, "keys nearer than this are seen at their exact distance (null: a quarter of the trained window)"
+    )
+    group: int | None = setting(
+        None, "tokens that share a position beyond (null: the fewest that reach the new window; 1: changes nothing)"
+    )
+
+    def __post_init__(self) -> None:
+        at_least("rope.window", self.window, 1)
+        at_least("rope.group", self.group, 1)
+
+
 ROPES: dict[str, type[RopeConfig]] = {
     "none": Unstretched,
     "linear": Linear,
@@ -174,6 +195,7 @@ ROPES: dict[str, type[RopeConfig]] = {
     "longrope": LongRope,
     "llama3": Llama3,
     "abf": Abf,
+    "self_extend": SelfExtend,
 }
 """The group `rope`: what can stand in `rope=...`."""
 

@@ -15,7 +15,7 @@ from transformers.initialization import no_init_weights
 from finewise.errors import InputError
 from longctx import rope
 from longctx.parameters import RopeParameters, rope_parameters
-from longctx.rope_config import DynamicNtk, Linear, RopeConfig, StretchConfig, name_of
+from longctx.rope_config import DynamicNtk, Linear, RopeConfig, SelfExtend, StretchConfig, name_of
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -126,6 +126,8 @@ def _original(config: PretrainedConfig, how: StretchConfig) -> int:
 
 def _stretched(config: PretrainedConfig, method: RopeConfig, how: StretchConfig) -> PretrainedConfig:
     layers = _stretchable(config)
+    if isinstance(method, SelfExtend):
+        raise InputError("rope=self_extend is said by no rope_parameters; read inside longctx.self_extend.self_extend")
     original = _original(config, how)
     target = how.window(original)
     present: RopeParameters = config.rope_parameters[layers] if layers else config.rope_parameters

@@ -76,7 +76,7 @@ class Found:
         results: One per system and benchmark, of all seeds; the systems in the order of `longctx.arms.arms_of`.
         outcome: Of the subject's training, of the first seed; None if nothing was trained.
         best: The subject's dev score, the mean over the seeds.
-        before: The untuned model's.
+        before: The untuned model's; None if nothing was trained.
         test_reads: How many checkpoints of the first seed's subject were scored on test; more than one is a fault.
         facts: Of the first seed's subject.
     """
@@ -84,7 +84,7 @@ class Found:
     results: list[ByLength]
     outcome: Outcome | None
     best: float
-    before: float
+    before: float | None
     test_reads: int
     facts: dict[str, Any]
 
@@ -106,7 +106,7 @@ def study(experiment: LongContextExperiment, run: Run) -> Found:
         results=[by_length.joined(same) for same in zip(*(part.results for part in parts), strict=True)],
         outcome=first.outcome,
         best=sum(part.best for part in parts) / len(parts),
-        before=sum(part.before for part in parts) / len(parts),
+        before=sum(part.before or 0.0 for part in parts) / len(parts) if experiment.adapt else None,
         test_reads=first.test_reads,
         facts=first.facts,
     )
@@ -127,12 +127,14 @@ def study_seed(experiment: LongContextExperiment, run: Run, number: int) -> Foun
     about = subject_of(experiment)
     results: list[ByLength] = []
     outcome: Outcome | None = None
-    dev: dict[str, float] = {}
+    on_dev = UNTUNED if experiment.adapt else about.system  # whose dev score is asked for; a training has its own
+    dev: dict[str, float | None] = {}
     test_reads = 0
     for arm in arms_of(experiment):
         inside = part.inside(arm.folder)
         if not (inside.dir / by_length.FILE).is_file():
-            _measure(subject(), arm, inside, run.dir if number == 0 and arm == about else None)
+            save_in = run.dir if number == 0 and arm == about else None
+            _measure(subject(), arm, inside, save_in, on_dev=arm.system == on_dev)
         for folder in list(inside.dir.rglob("checkpoints")):
             shutil.rmtree(folder)  # the result is kept; they are the most of a run's disk
         kept = json.loads((inside.dir / OUTCOME).read_text(encoding="utf-8"))
@@ -146,11 +148,13 @@ def study_seed(experiment: LongContextExperiment, run: Run, number: int) -> Foun
         by_length.save(inside.dir / by_length.FILE, subject().beside(inside))
         write_json(inside.dir / FACTS, subject().facts)
     results += by_length.load(inside.dir / by_length.FILE)
+    best = dev[about.system]
+    assert best is not None
     return Found(
         results=results,
         outcome=outcome,
-        best=dev[about.system],
-        before=dev[UNTUNED],
+        best=best,
+        before=dev[UNTUNED] if experiment.adapt else None,
         test_reads=test_reads,
         facts=json.loads((inside.dir / FACTS).read_text(encoding="utf-8")),
     )
@@ -167,16 +171,16 @@ def open_subject(experiment: LongContextExperiment, run: Run, group: int) -> Sub
     return LanguageModel(experiment, run, group)
 
 
-def _measure(subject: Subject, arm: Arm, run: Run, save_in: Path | None) -> None:
-    """Train and read one arm; its results are there once everything else is."""
-    outcome = None
+def _measure(subject: Subject, arm: Arm, run: Run, save_in: Path | None, *, on_dev: bool) -> None:
+    """Train and read one arm, untrained on dev if `on_dev`; its results are there once everything else is."""
+    outcome, dev = None, None
     if arm.adapted:
         say(f"{arm.title}: training")
         model, outcome = subject.adapt(arm, run)
         dev = outcome.best_score
     else:
         model = subject.stretched(arm)
-        dev = subject.dev_score(model)
+        dev = subject.dev_score(model) if on_dev else None
     # Before test is read: a resumed run that would read it with another checkpoint is to be seen in the record.
     tested = (
         json.loads((run.dir / OUTCOME).read_text(encoding="utf-8"))["tested"] if (run.dir / OUTCOME).is_file() else []

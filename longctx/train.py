@@ -4,12 +4,14 @@ from typing import Any
 
 from finewise.settings import entry
 from longctx.config import OBJECTIVES, LongContextExperiment
-from longctx.rope_config import ROPES
+from longctx.rope_config import ROPES, SelfExtend, name_of
 
 
 def loads_with(record: dict[str, Any]) -> str:
     """Return what opens the saved model of a run."""
-    return "SentenceTransformer" if record["model"]["embeds"] else "AutoModelForCausalLM"
+    opens = "SentenceTransformer" if record["model"]["embeds"] else "AutoModelForCausalLM"
+    untouched = record["rope"]["method"] == name_of(SelfExtend())
+    return f"{opens}; Self-Extend is no part of it, its README.md says how to read" if untouched else opens
 
 
 @entry(

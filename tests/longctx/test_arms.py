@@ -7,7 +7,7 @@ import pytest
 from finewise.config import SelectionConfig
 from longctx.arms import arms_of, subject_of
 from longctx.config import LongContextExperiment, LongDataConfig
-from longctx.rope_config import StretchConfig, Unstretched, Yarn, name_of
+from longctx.rope_config import SelfExtend, StretchConfig, Unstretched, Yarn, name_of
 
 
 def made(**parts: Any) -> LongContextExperiment:
@@ -32,6 +32,11 @@ def made(**parts: Any) -> LongContextExperiment:
             {"compare": ["linear"], "compare_adapted": True},
             ["untuned", "linear", "yarn", "none, adapted", "linear, adapted", "tuned"],
         ),
+        (
+            {"compare": ["self_extend", "linear"], "compare_adapted": True},
+            ["untuned", "self_extend", "linear", "yarn", "none, adapted", "linear, adapted", "tuned"],
+        ),
+        ({"compare": ["linear"], "rope": SelfExtend(), "adapt": False}, ["untuned", "linear", "self_extend"]),
     ],
 )
 def test_arms(parts: dict[str, Any], systems: list[str]) -> None:

@@ -7,7 +7,10 @@ import pytest
 from benchmarks.needle.config import NeedleConfig, PasskeyConfig
 from benchmarks.perplexity_config import PerplexityConfig
 from finewise.config import ColumnsConfig, ModelConfig, OptimConfig, RunConfig, SelectionConfig
+from finewise.settings.edge import check
+from finewise.settings.schema import Schema
 from longctx.config import (
+    OBJECTIVES,
     Contrastive,
     InstructionTuning,
     LanguageModeling,
@@ -16,8 +19,10 @@ from longctx.config import (
     LoraConfig,
     StagesConfig,
 )
-from longctx.rope_config import Abf, DynamicNtk, StretchConfig
+from longctx.rope_config import ROPES, Abf, DynamicNtk, SelfExtend, StretchConfig
+from longctx.train import main as _registered  # noqa: F401 - what the files of settings are read with
 
+SCHEMA = Schema(LongContextExperiment, {"rope": ROPES, "objective": OBJECTIVES})
 METRICS = {LanguageModeling: "neg_log_loss", InstructionTuning: "needle", Contrastive: "passkey"}
 
 
@@ -34,6 +39,24 @@ def made(objective: Any = LanguageModeling, **parts: Any) -> LongContextExperime
 @pytest.mark.parametrize("objective", METRICS)
 def test_the_defaults_of_every_objective_stand(objective: Any) -> None:
     assert made(objective).embeds is (objective is Contrastive)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("stretch.factor=2 adapt=false compare=[none]", []),
+        ("stretch.factor=2 adapt=false optim.learning_rate=1e-3 data=files", ["optim.learning_rate", "data"]),
+        ("stretch.factor=2 adapt=false objective=sft objective.packing=false", ["objective.packing"]),
+        ("stretch.factor=2 adapt=false execution=sorted run.report_to=[]", ["execution", "run.report_to"]),
+        ("stretch.factor=2 adapt=false objective=contrastive execution=sorted", []),
+        ("+exp=longctx-smollm2 adapt=false compare=[none] needle.samples=2", []),
+        ("+exp=longctx-quickstart adapt=false lora.rank=4", ["lora.rank"]),
+        ("--multirun +exp=longctx-quickstart adapt=true,false optim.max_steps=9", []),
+    ],
+)
+def test_what_only_a_training_reads_is_refused_where_it_was_typed_but_not_in_files(line: str, told: list[str]) -> None:
+    found = check("longctx", SCHEMA, line.split()).mistakes
+    assert found == [f"{key} is not read with adapt=false; leave it out" for key in told]
 
 
 def test_without_adapting_no_data_is_asked_for() -> None:
@@ -59,6 +82,18 @@ def data(**parts: Any) -> LongDataConfig:
         (InstructionTuning, {"data": data(relevant_score=1)}, "data.relevant_score is not read with objective=sft"),
         (InstructionTuning, {"data": data(text="body")}, "data.text is not read with objective=sft"),
         (Contrastive, {"data": data(text="body")}, "data.text is not read with objective=contrastive"),
+        (LanguageModeling, {"data": data(documents=True)}, "data.documents is not read with objective=lm"),
+        (
+            Contrastive,
+            {"data": data(documents=True, columns=ColumnsConfig(anchor="q"))},
+            "data.columns and data.relevant_score are not read with data.documents=true",
+        ),
+        (
+            LanguageModeling,
+            {"rope": SelfExtend()},
+            "rope=self_extend only reads: nothing of it can be trained or saved",
+        ),
+        (LanguageModeling, {"compare": ["self_extend"], "execution": "packed"}, "packed does not go with self_extend"),
         (Contrastive, {"needle": NeedleConfig(samples=3)}, "needle is not read with objective=contrastive"),
         (Contrastive, {"perplexity": PerplexityConfig(data=None)}, "perplexity is not read"),
         (InstructionTuning, {"execution": "sorted"}, "execution is not read with objective=sft"),

@@ -241,3 +241,70 @@ def test_all_arms_are_scored_on_the_test_split_too(encoder: Path, tmp_path: Path
         assert result.groups.tolist() == [0] * (len(result.ids) // 2) + [1] * (len(result.ids) // 2)
         assert result.ids == held[0].ids
     assert held[-1].mean() == pytest.approx(1, abs=0.05)
+
+
+def books(count: int, sentences: int) -> list[dict[str, Any]]:
+    """Documents of sentences of ten words."""
+    rng = random.Random(1)
+    return [
+        {"body": " ".join(" ".join(["So", *rng.choices(KEYS, k=8), "end."]) for _ in range(sentences))}
+        for _ in range(count)
+    ]
+
+
+def test_documents_are_cut_into_pairs_of_all_lengths(encoder: Path, tmp_path: Path) -> None:
+    settings = experiment_of(
+        tmp_path,
+        encoder,
+        data=LongDataConfig(
+            name="books",
+            train=write(tmp_path / "books.jsonl", books(20, 60)),
+            documents=True,
+            text="body",
+            dev_size=2,
+            test_size=4,
+            max_train_rows=30,
+        ),
+        optim=OptimConfig(batch_size=16, max_steps=2),
+        passkey=PasskeyConfig(lengths=[64, TARGET], queries=4, documents=8),
+        compare=["none"],
+        chunked=False,
+    )
+    with Run.open("longctx", settings, resume="never") as run:
+        found = study(settings, run)
+        cut = {
+            split: [json.loads(line) for line in (run.dir / f"seed-42/data/{split}.jsonl").read_text().splitlines()]
+            for split in ("train", "dev", "test")
+        }
+    assert len(cut["train"]) == 30
+    assert {len(row["positive"].split()) // 10 * 10 for row in cut["test"]} == {10, 30, 60, 120}
+    texts = [row["body"] for row in books(20, 60)]
+    origin = {split: {text for row in rows for text in texts if row["anchor"] in text} for split, rows in cut.items()}
+    assert (len(origin["dev"]), len(origin["test"])) == (2, 4)
+    assert not origin["train"] & (origin["dev"] | origin["test"])
+    held = [result for result in found.results if result.benchmark == "retrieval books"]
+    assert [result.system for result in held] == ["untuned", "yarn", "tuned", "bm25"]
+    assert held[0].read() == [64, TARGET]
+
+
+@pytest.mark.parametrize(
+    ("sentences", "message"),
+    [
+        (
+            1,
+            r"^.*books\.jsonl: the 8 documents of train give 0 passages of 8 tokens or more, and 2 are needed; give longer",
+        ),
+        (3, r"train\.jsonl: the longest training text has \d+ tokens, and the model was trained with 32 already"),
+    ],
+)
+def test_documents_that_are_too_short_are_refused(encoder: Path, tmp_path: Path, sentences: int, message: str) -> None:
+    data = LongDataConfig(
+        train=write(tmp_path / "books.jsonl", books(12, sentences)),
+        documents=True,
+        text="body",
+        dev_size=2,
+        test_size=2,
+    )
+    settings = experiment_of(tmp_path, encoder, data=data)
+    with Run.open("longctx", settings, resume="never") as run, pytest.raises(InputError, match=message):
+        study(settings, run)

@@ -53,7 +53,7 @@ METHODS: dict[str, RopeConfig] = {
 
 
 def test_every_row_of_the_group_is_tried() -> None:
-    assert {name_of(method) for method in METHODS.values()} == set(ROPES)
+    assert {name_of(method) for method in METHODS.values()} == set(ROPES) - {"self_extend"}, "which no frequencies say"
 
 
 @pytest.mark.parametrize("length", [100, 4096, 20_000, 32_768])

@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers import (
     AutoModel,
@@ -17,10 +19,14 @@ from transformers import (
     Qwen3Config,
 )
 
+from benchmarks.needle.config import NeedleConfig
+from benchmarks.needle.prefix_cache import CachedRows
+from benchmarks.needle.reader import Reader
 from finewise.errors import InputError
-from longctx.rope_config import StretchConfig, Yarn
-from longctx.self_extend import SelfExtend, self_extend
+from longctx.rope_config import SelfExtend, StretchConfig, Yarn
+from longctx.self_extend import Sizes, self_extend, sizes_of
 from longctx.stretch import rotations, stretch
+from longctx.tiny.language import CAUSAL_WORDS, tokenizer_of
 
 SIZES: dict[str, Any] = {
     "vocab_size": 50, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 24,
@@ -31,7 +37,7 @@ CONFIGS = {
     "qwen3": Qwen3Config(**SIZES, head_dim=8),
     "eurobert": EuroBertConfig(**SIZES),
 }
-EXTEND = SelfExtend(window=8, group=4)
+EXTEND = Sizes(window=8, group=4)
 
 
 def build(family: str) -> PreTrainedModel:
@@ -66,7 +72,7 @@ def rotate(x: Tensor, position: int, frequencies: Tensor) -> Tensor:
     return torch.cat((first * angles.cos() - second * angles.sin(), second * angles.cos() + first * angles.sin()), -1)
 
 
-def first_layer(model: PreTrainedModel, ids: Tensor, sizes: SelfExtend, *, causal: bool) -> Tensor:
+def first_layer(model: PreTrainedModel, ids: Tensor, sizes: Sizes, *, causal: bool) -> Tensor:
     """Return the first layer's attention output, (T, hidden), computed pair by pair without any library's attention."""
     layer: Any = model.layers[0]  # type: ignore[index, union-attr]
     attention = layer.self_attn
@@ -88,9 +94,9 @@ def first_layer(model: PreTrainedModel, ids: Tensor, sizes: SelfExtend, *, causa
     return found
 
 
-@pytest.mark.parametrize("sizes", [EXTEND, SelfExtend(window=5, group=3), SelfExtend(window=2, group=7)])
+@pytest.mark.parametrize("sizes", [EXTEND, Sizes(window=5, group=3), Sizes(window=2, group=7)])
 @pytest.mark.parametrize("family", ["llama", "eurobert"])
-def test_it_is_the_formula(family: str, sizes: SelfExtend) -> None:
+def test_it_is_the_formula(family: str, sizes: Sizes) -> None:
     model, ids = build(family), tokens(45)
     kept: list[Tensor] = []
     hook = model.layers[0].self_attn.register_forward_hook(lambda *call: kept.append(call[2][0][0]))  # type: ignore[index, union-attr]
@@ -117,7 +123,7 @@ def test_within_the_window_nothing_changes_and_beyond_it_something_does(family: 
 def test_groups_of_one_change_nothing_at_any_length(family: str) -> None:
     model = build(family)
     before = states(model, tokens(60))
-    with self_extend(model, SelfExtend(window=8, group=1)):
+    with self_extend(model, Sizes(window=8, group=1)):
         torch.testing.assert_close(states(model, tokens(60)), before, rtol=1e-3, atol=1e-4)
 
 
@@ -155,15 +161,87 @@ def test_generating_with_a_cache_is_reading_it_whole() -> None:
     assert torch.equal(allowed.argmax(-1), made[0, 40:])
 
 
+def test_the_needle_readers_cache_reads_as_one_text_at_a_time() -> None:
+    """Rows of unequal lengths, padded behind, computed in pieces, rewound, and generated on behind the longest."""
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(CONFIGS["llama"]).eval()
+    for weight in model.parameters():
+        weight.data.add_(torch.randn(weight.shape) * 0.2)
+    rng = np.random.default_rng(0)
+    begun = [rng.integers(5, 50, 100) for _ in range(32)]
+    first, second = ([np.append(one, rng.integers(5, 50, rng.integers(1, 60))) for one in begun] for _ in range(2))
+
+    def alone(text: NDArray[np.int64]) -> Tensor:
+        found: Tensor = model(input_ids=torch.from_numpy(text)[None]).logits[0]
+        return found
+
+    with torch.no_grad(), self_extend(model, EXTEND):
+        rows = CachedRows(model, 32, 165, bf16=False)
+        for texts in (first, second):
+            asked = [range(len(text) - 3, len(text)) for text in texts]
+            for text, logits in zip(texts, rows.read(texts, asked), strict=True):
+                torch.testing.assert_close(logits, alone(text)[-3:], rtol=1e-3, atol=1e-3)
+        made = rows.generate(first, 5, lambda row, tokens: False)
+        for text, tokens in list(zip(first, made, strict=True))[:6]:
+            assert alone(np.append(text, tokens))[-6:-1].argmax(-1).tolist() == tokens
+    assert len({len(text) for text in first}) > 20
+
+
 def test_it_works_on_a_stretched_model() -> None:
     model = stretch(build("llama"), Yarn(beta=4), StretchConfig(factor=2))
-    with self_extend(model, SelfExtend(window=8, group=1)):
+    with self_extend(model, Sizes(window=8, group=1)):
         found = states(model, tokens(60))
     torch.testing.assert_close(found, states(model, tokens(60)), rtol=1e-3, atol=1e-4)
 
 
+def test_how_many_queries_are_computed_at_a_time_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for family in ("llama", "eurobert"):
+        model = build(family)
+        with self_extend(model, EXTEND):
+            whole = states(model, tokens(60))
+            with monkeypatch.context() as patch:
+                patch.setattr("longctx.self_extend.SCORES", 4 * 60 * 7)
+                torch.testing.assert_close(states(model, tokens(60)), whole, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["llama", "eurobert"])
+def test_in_bf16_it_reads_the_same_but_for_rounding(family: str) -> None:
+    model = build(family)
+    with self_extend(model, EXTEND):
+        whole = states(model, tokens(60))
+        with torch.autocast("cpu", torch.bfloat16):
+            found = states(model, tokens(60)).float()
+    assert float((found - whole).norm() / whole.norm()) < 0.1
+
+
+def test_answers_kept_for_other_sizes_are_not_taken_up() -> None:
+    model = LlamaForCausalLM(CONFIGS["llama"])
+    reader = Reader(lambda length: model, tokenizer_of(CAUSAL_WORDS), NeedleConfig(), bf16=False)
+    found = {reader.revision(64)}
+    for sizes in (EXTEND, Sizes(window=8, group=5), Sizes(window=9, group=4)):
+        with self_extend(model, sizes):
+            found.add(reader.revision(64))
+    assert len(found) == 4
+    assert reader.revision(64) in found
+
+
+@pytest.mark.parametrize(
+    ("method", "sizes"),
+    [
+        (SelfExtend(), Sizes(window=16, group=21)),
+        (SelfExtend(window=32), Sizes(window=32, group=31)),
+        (SelfExtend(group=1), Sizes(window=16, group=1)),
+    ],
+)
+def test_sizes_that_are_not_given_reach_the_new_window(method: SelfExtend, sizes: Sizes) -> None:
+    assert sizes_of(method, 64, 1024) == sizes
+    assert (sizes.reach(64) >= 1024) is (method.group is None)
+    if method.group is None:
+        assert Sizes(window=sizes.window, group=sizes.group - 1).reach(64) < 1024
+
+
 def test_no_distance_beyond_the_trained_ones_within_reach() -> None:
-    for sizes in (EXTEND, SelfExtend(window=16, group=4), SelfExtend(window=12, group=5)):
+    for sizes in (EXTEND, Sizes(window=16, group=4), Sizes(window=12, group=5)):
         reach = sizes.reach(32)
         assert max(distance(reach - 1, j, sizes.window, sizes.group) for j in range(reach)) <= 32
 
@@ -173,9 +251,9 @@ def test_what_it_is_not_made_for_is_refused() -> None:
         (AutoModel.from_config(GPTNeoXConfig(**SIZES)), EXTEND, "llama, mistral.*got 'gpt_neox'"),
         (AutoModel.from_config(BertConfig(**SIZES)), EXTEND, "got 'bert'"),
         (AutoModel.from_config(MistralConfig(**SIZES, sliding_window=16)), EXTEND, "sees 16 only"),
-        (build("llama"), SelfExtend(window=32, group=2), "below the 32 tokens"),
+        (build("llama"), Sizes(window=32, group=2), "below the 32 tokens"),
     ):
         with pytest.raises(InputError, match=words), self_extend(model, sizes):
             pass
     with pytest.raises(InputError, match="at least 1"):
-        SelfExtend(window=0, group=2)
+        Sizes(window=0, group=2)
