@@ -18,6 +18,8 @@ from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.isotonic import IsotonicRegression
 from sklearn.model_selection import KFold
 
+from classify.decisions.thresholds import macro_f1
+
 Values = NDArray[np.float64]
 Gold = NDArray[Any]
 
@@ -94,9 +96,12 @@ def fit(method: str, logits: Values, gold: Gold) -> Calibration:
 def choose(logits: Values, gold: Gold, seed: int) -> str:
     """Return the method that `auto` means: temperature, unless another is better by cross-validation.
 
-    Another method must have a log loss that is lower by more than one standard error of the difference.
+    Another method must have a log loss that is lower by more than one standard error of the difference. Where one label is
+    right it must not lower the macro-F1 of the most probable labels either, which temperature leaves as they are: a shift
+    that fits the frequent classes better can take the rare ones from the decisions.
     """
     rows, labels = logits.shape
+    given = macro_f1(logits.argmax(axis=1), gold, labels) if gold.ndim == 1 else None
     methods = ["none"]
     if rows >= VECTOR_ROWS * labels:
         methods.append("vector")
@@ -105,7 +110,10 @@ def choose(logits: Values, gold: Gold, seed: int) -> str:
     best = "temperature"
     losses = row_loss(cross_fitted(best, logits, gold, seed), gold)
     for method in methods:
-        other = row_loss(cross_fitted(method, logits, gold, seed), gold)
+        held = cross_fitted(method, logits, gold, seed)
+        if given is not None and macro_f1(held.argmax(axis=1), gold, labels) < given:
+            continue
+        other = row_loss(held, gold)
         difference = losses - other
         if difference.mean() > difference.std() / np.sqrt(rows):
             best, losses = method, other

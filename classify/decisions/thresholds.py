@@ -107,13 +107,14 @@ def prior_correction(probabilities: Values, gold: Classes) -> Values:
     counts = np.bincount(gold, minlength=labels)
     rarity = -np.log((counts + 1) / (counts.sum() + labels))
     logs = np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
-    found = [_macro_f1((logs + t * rarity).argmax(axis=1), gold, labels) for t in CORRECTIONS]
+    found = [macro_f1((logs + t * rarity).argmax(axis=1), gold, labels) for t in CORRECTIONS]
     # The score is a staircase with chance steps: the middle of all values that come within a hair of the best.
     near = CORRECTIONS[np.asarray(found) >= max(found) - 0.002]
     return np.asarray(float(np.median(near)) * rarity)
 
 
-def _macro_f1(predicted: Classes, gold: Classes, labels: int) -> float:
+def macro_f1(predicted: Classes, gold: Classes, labels: int) -> float:
+    """Return the mean F1 over the classes that are gold or predicted, of one class number per row, (N,)."""
     right = np.bincount(gold[predicted == gold], minlength=labels)
     both = np.bincount(predicted, minlength=labels) + np.bincount(gold, minlength=labels)
     return float((2 * right[both > 0] / both[both > 0]).mean())

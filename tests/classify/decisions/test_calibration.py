@@ -6,6 +6,7 @@ from scipy.special import expit, softmax
 
 from classify.decisions import calibration
 from classify.decisions.calibration import Calibration, choose, cross_fitted, fit, row_loss
+from classify.decisions.thresholds import macro_f1
 
 METHODS = ("temperature", "vector", "isotonic")
 
@@ -91,6 +92,18 @@ def test_auto_takes_temperature_where_rows_are_few_and_vector_where_classes_are_
     logits, gold = drawn(3000, 4, 4)
     assert choose(3 * logits, gold, 0) == "temperature"
     assert choose(logits + np.array([3.0, 0, 0, -3.0]), gold, 0) in ("vector", "isotonic")
+
+
+def test_auto_does_not_take_rare_classes_from_the_decisions_for_a_lower_log_loss():
+    # As after training with balanced weights: fair decisions for macro-F1, wrong probabilities for the log loss.
+    rng = np.random.default_rng(0)
+    prior = np.array([0.9, 0.04, 0.03, 0.03])
+    gold = rng.choice(4, size=3000, p=prior)
+    logits = (gold[:, None] == np.arange(4)) + rng.normal(size=(3000, 4))
+    held = cross_fitted("vector", logits, gold, 0)
+    assert row_loss(held, gold).mean() < row_loss(cross_fitted("temperature", logits, gold, 0), gold).mean() - 0.1
+    assert macro_f1(held.argmax(axis=1), gold, 4) < macro_f1(logits.argmax(axis=1), gold, 4)
+    assert choose(logits, gold, 0) == "temperature"
 
 
 def test_cross_fitted_rows_are_not_calibrated_by_themselves():
