@@ -275,7 +275,8 @@ def markdown(found: Sequence[dict[str, Any]]) -> str:
 
 def key_of(given: argparse.Namespace) -> str:
     """Return what decides a run's numbers besides its system, shots and seed."""
-    return combine(given.data, *sorted(given.labels), given.model, given.limit, given.setfit_steps)
+    own = (LEARNING_RATE, ITERATIONS, MOST_STEPS)
+    return combine(given.data, *sorted(given.labels), given.model, given.limit, given.setfit_steps, *own)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

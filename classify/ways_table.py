@@ -28,7 +28,7 @@ BEGIN, END = "<!-- ways: begin -->", "<!-- ways: end -->"
 """The table stands between these lines, and nothing else does."""
 
 SETS = ("debian-sections", "debian-tags", "spam")
-TEACHER = "full"
+TEACHER = "lp_ft"
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +264,7 @@ def main(given: Sequence[str] | None = None) -> int:
         prog="python -m classify.ways_table", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rows", type=int, default=4000, help="train on so many rows at most (default 4000)")
-    parser.add_argument("--epochs", type=float, default=1.0, help="of the ways that train weights (default 1)")
+    parser.add_argument("--epochs", type=float, default=2.0, help="of the ways that train weights (default 2)")
     parser.add_argument(
         "--sets", default=",".join(SETS), help="data sets (default %(default)s, as far as they are there)"
     )
