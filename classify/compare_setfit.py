@@ -163,7 +163,7 @@ def _ours(
             with Run.open("classify", experiment) as run:
                 # Scoring what was learnt from is no choice: there is one evaluation, at the last step.
                 same = replace(data, dev=data.train)
-                outcome = train_few_shot(model, tokenizer, same, experiment, run, method, bf16=bf16)
+                outcome = train_few_shot(model, tokenizer, same, experiment, run, method, bf16=bf16, or_untuned=False)
             facts = {"steps": outcome.steps, "texts": outcome.seen.texts}
         seconds = time.perf_counter() - started
         return probabilities(logits(model, tokenizer, data.test.texts, bf16=bf16), False), seconds, facts

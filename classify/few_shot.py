@@ -37,9 +37,6 @@ from finewise.errors import InputError
 from finewise.fit import Outcome, total_steps
 from finewise.run import Run
 
-CELLS = 1 << 24
-"""Triplets that are compared at a time: 64 MiB of differences."""
-
 STRENGTH = 1.0
 """C of the logistic regression on unit embeddings, scikit-learn's and SetFit's default."""
 
@@ -72,43 +69,27 @@ def likeness(sets: Tensor) -> Tensor:
     return both / (size[:, None] + size[None, :] - both).clamp_min(1)
 
 
-def triplets(features: Tensor, like: Tensor, same: Tensor, scale: float, *, hardest: bool) -> Tensor:
-    """Return (B,) log(1 + exp(scale * (cos_in - cos_ip))) for rows p that are more like row i than row n is.
+def contrastive(features: Tensor, like: Tensor, same: Tensor, scale: float) -> Tensor:
+    """Return (B,) -sum_p w_ip log softmax_j(scale * cos_ij)_p: how likely each row finds those that its labels are like.
 
-    The triplet loss with a soft margin (Hermans et al. 2017, arXiv 1703.07737, sec. 2). Labels that are like each other in part
-    (several labels, paths) are put in order in the same way. A row that is equally like all others gives 0, and a text is
-    never compared with an equal one.
+    For single labels it is the supervised contrastive loss (Khosla et al. 2020, arXiv 2004.11362, eq. 2) at temperature
+    1 / scale; rows that are alike in part (several labels, paths) weigh as much as they are alike, w_ip = like_ip / sum_p
+    like_ip. A row that is like no other gives 0, and a text is never compared with an equal one.
+
+    Hardest triplets are not used: with 54 classes the embeddings fall into one point.
 
     Args:
         features: (B, D).
         like: (B, B) in [0, 1].
         same: (B, B) where the texts are equal, the diagonal among them.
-        scale: Above 0; a large one leaves pairs alone whose order is right.
-        hardest: Of each row the triplet that is most out of order (batch hard), or the mean over all (batch all).
+        scale: Above 0.
     """
     unit = functional.normalize(features.float(), dim=1)
-    cosine = unit @ unit.T
-    losses = []
-    rows = max(1, CELLS // len(cosine) ** 2)
-    for start in range(0, len(cosine), rows):
-        part, by, out = (values[start : start + rows] for values in (cosine, like, same))
-        counts = ((by[:, :, None] > by[:, None, :]) & ~out[:, :, None] & ~out[:, None, :]).flatten(1)
-        # softplus(-inf), where there is nothing to compare, is 0.
-        if hardest:
-            with torch.no_grad():  # only the triplet that is found is kept for the backward pass
-                at = _gaps(part).masked_fill(~counts, -torch.inf).argmax(1, keepdim=True)
-            gap = part.gather(1, at % len(cosine)) - part.gather(1, at // len(cosine))
-            gap = gap.masked_fill(~counts.gather(1, at), -torch.inf)
-            losses.append(functional.softplus(scale * gap)[:, 0])
-        else:
-            gaps = _gaps(part).masked_fill(~counts, -torch.inf)
-            losses.append(functional.softplus(scale * gaps).sum(1) / counts.sum(1).clamp_min(1))
-    return torch.cat(losses)
-
-
-def _gaps(cosine: Tensor) -> Tensor:
-    """Return (b, B * B) cos_in - cos_ip for all p and n, of some rows' cosines (b, B)."""
-    return (cosine[:, None, :] - cosine[:, :, None]).flatten(1)
+    # Far below every cosine, and finite: a row whose texts are all equal has no gradient that is no number.
+    logits = (scale * unit @ unit.T).masked_fill(same, torch.finfo(torch.float32).min)
+    weights = like.masked_fill(same, 0)
+    found = (weights * torch.log_softmax(logits, dim=1).masked_fill(same, 0)).sum(1)
+    return -found / weights.sum(1).clamp_min(torch.finfo(torch.float32).tiny)
 
 
 class ClassBatches(Sampler[int]):
@@ -159,8 +140,6 @@ class Contrast:
         self.space = train.space
         self.keys = torch.from_numpy(train.keys.astype(np.int64)).to(model.device)
         self.scale = scale
-        # Rows with several labels each make hardest triplets contradict each other: the embeddings then fall into one point.
-        self.hardest = train.space.kind in ("single", "ordinal")
         self.documents: Tensor | None = None
         self.features: Tensor | None = None
         self.hooks = [
@@ -189,13 +168,8 @@ class Contrast:
         rows = labels.to(self.keys.device)
         keys = self.keys[rows]
         with torch.autocast(features.device.type, enabled=False):
-            losses = triplets(
-                features,
-                likeness(label_sets(self.labels[rows], self.space)),
-                keys[:, None] == keys[None, :],
-                self.scale,
-                hardest=self.hardest,
-            )
+            like = likeness(label_sets(self.labels[rows], self.space))
+            losses = contrastive(features, like, keys[:, None] == keys[None, :], self.scale)
         return losses.sum() / (len(labels) if num_items_in_batch is None else num_items_in_batch)
 
 
@@ -231,8 +205,11 @@ def train_few_shot(
     config: FewShotConfig,
     *,
     bf16: bool,
+    or_untuned: bool = True,
 ) -> Outcome:
     """Train the body by contrast and fit the head, in place; dev chooses the checkpoint.
+
+    A few rows of many classes can teach an encoder less than it forgets, most of all with several labels per text.
 
     Args:
         model: From `load_classifier(head="pooled")`.
@@ -242,6 +219,7 @@ def train_few_shot(
         run: The run.
         config: The method's settings.
         bf16: Whether the body computes in bf16.
+        or_untuned: Dev may also choose the encoder as it came, with a head fitted on its embeddings (best_step is then 0).
 
     Raises:
         InputError: No class has two rows that differ.
@@ -276,10 +254,15 @@ def train_few_shot(
 
     def score() -> float:
         fit_head(model, tokenizer, train, bf16=bf16)
-        return score_dev(model, tokenizer, data.dev, experiment.selection.metric, bf16=bf16)
+        return score_dev(model, tokenizer, data.dev, metric, bf16=bf16)
 
+    metric = experiment.selection.metric
+    start = score() if or_untuned else -np.inf
+    untuned = {name: values.detach().clone() for name, values in model.state_dict().items()} if or_untuned else {}
+    if or_untuned:
+        say(f"few_shot: dev {metric} {start:.4f} with the encoder as it is")
     try:
-        return fit_weights(
+        outcome = fit_weights(
             model,
             tokenizer,
             replace(experiment, optim=replace(optim, batch_size=batch)),
@@ -297,3 +280,11 @@ def train_few_shot(
         )
     finally:
         contrast.remove()
+    if outcome.best_score >= start:
+        return outcome
+    say(
+        f"few_shot: training brought dev {metric} to {outcome.best_score:.4f} at best; the encoder is kept as it was, with a "
+        "head of its own. A lower optim.learning_rate or more rows may help; method=linear_probe is about the same in seconds"
+    )
+    model.load_state_dict(untuned)
+    return replace(outcome, best_step=0, best_score=start)

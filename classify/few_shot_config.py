@@ -11,8 +11,12 @@ class FewShotConfig:
 
     shots: int | None = setting(None, "train on so many rows per class, drawn by the seed (null: all rows)")
     draws: int = setting(20, "how often an epoch draws a row, on average; classes are drawn equally often")
-    rows_per_class: int = setting(4, "rows of one class in a batch; optim.batch_size is the rows of all its classes")
-    scale: float = setting(10.0, "cosines are multiplied by it in the loss; large leaves texts alone that are in order")
+    rows_per_class: int = setting(
+        2, "rows of one class in a batch, at least; optim.batch_size is the rows of all its classes"
+    )
+    scale: float = setting(
+        10.0, "cosines are multiplied by it in the loss (1 / temperature); large leaves texts alone that are in order"
+    )
 
     def __post_init__(self) -> None:
         at_least("method.shots", self.shots, 2)

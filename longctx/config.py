@@ -4,6 +4,7 @@ How positions are stretched, the group `rope`: `longctx.rope_config`.
 """
 
 from dataclasses import dataclass, fields
+from itertools import accumulate, pairwise
 
 from benchmarks.config import ResamplingConfig
 from benchmarks.needle.config import NeedleConfig, PasskeyConfig
@@ -125,7 +126,12 @@ class LoraConfig:
     def __post_init__(self) -> None:
         at_least("lora.rank", self.rank, 0)
         positive("lora.alpha", self.alpha)
-        at_least("lora.dropout", self.dropout, 0)
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"lora.dropout must be in [0, 1); got {self.dropout}")
+        if not self.rank and (self.alpha is not None or self.dropout or not self.norms_and_embeddings):
+            raise ValueError(
+                "lora.alpha, lora.dropout and lora.norms_and_embeddings are read with lora.rank above 0 alone; set it"
+            )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -139,7 +145,7 @@ class StagesConfig:
     def __post_init__(self) -> None:
         for factor in self.factors:
             at_least("stages.factors", factor, 1)
-        if self.factors != sorted(self.factors):
+        if any(later <= earlier for earlier, later in pairwise(self.factors)):
             raise ValueError(f"stages.factors must grow from stage to stage; got {self.factors}")
         for key in ("thetas", "shares"):
             values = getattr(self, key)
@@ -151,13 +157,16 @@ class StagesConfig:
                 )
 
     def steps(self, total: int) -> list[int]:
-        """Return the steps of each stage.
+        """Return the steps of each stage, `total` in all.
 
         >>> StagesConfig(factors=[2, 4], shares=[1, 2]).steps(300)
         [100, 200]
+        >>> StagesConfig(factors=[2, 4, 8, 16]).steps(10)
+        [2, 3, 3, 2]
         """
         shares = self.shares or [1.0] * len(self.factors)
-        return [max(1, round(total * share / sum(shares))) for share in shares]
+        ends = [0, *(round(total * part / sum(shares)) for part in accumulate(shares))]
+        return [end - start for start, end in pairwise(ends)]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -204,8 +213,15 @@ class LongContextExperiment(ExperimentConfig):
             raise ValueError("curve=true is not measured for long context; leave it out")
         if self.stages.factors and not self.adapt:
             raise ValueError("stages.factors is not read with adapt=false; leave one of the two out")
+        if self.stages.factors and self.embeds:
+            raise ValueError("stages.factors is for language models; with objective=contrastive there is one stage")
         if self.stages.factors and self.optim.max_steps is None:
             raise ValueError("stages.factors needs optim.max_steps, of which each stage gets its share")
+        if self.stages.factors and 0 in self.stages.steps(self.optim.max_steps or 0):
+            raise ValueError(
+                f"optim.max_steps={self.optim.max_steps} leaves a stage of stages.factors={self.stages.factors} without a "
+                "step; raise it"
+            )
         if self.stages.factors and self.stretch.factor not in (None, self.stages.factors[-1]):
             raise ValueError(
                 f"stages.factors must end with stretch.factor={self.stretch.factor:g}; got {self.stages.factors}"

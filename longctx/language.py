@@ -60,6 +60,7 @@ class LanguageModel:
         self.model, self.tokenizer = load_causal(config, self.device, dtype=torch.float32)
         self.target = window(self.model.config, experiment.stretch)
         self.original = experiment.stretch.original or int(self.model.config.max_position_embeddings)
+        self._check_stages()
         self.lengths = tuple(experiment.needle.lengths or doublings(self.original, self.target))
         check_methods(self.model, [arm.method for arm in arms_of(experiment)], self.original, self.target)
         self._rows: dict[int, LongData | SftData] = {}
@@ -68,6 +69,20 @@ class LanguageModel:
             self._data(self.target)  # mistakes in the data, and what does not fit, are told before hours of reading
         self._readings()
         self._check_memory()
+
+    def _check_stages(self) -> None:
+        """Refuse stages that do not end at the new window.
+
+        Raises:
+            InputError: They end elsewhere.
+        """
+        factors = self.experiment.stages.factors
+        end = StretchConfig(factor=factors[-1]).window(self.original) if factors else self.target
+        if end != self.target:
+            raise InputError(
+                f"stages.factors={factors} ends at {end} tokens, and the new window has {self.target}; let it end with "
+                f"{self.target / self.original:g}"
+            )
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -40,7 +40,8 @@ def stretch(
 
     `max_position_embeddings` becomes the new window (with dynamic NTK it stays, see there), `original_max_position_embeddings`
     the old; what is saved has the same positions in plain transformers. Stretching a linearly stretched model linearly goes on
-    from there (Gemma 3 from 4B on is one); any other second stretch is refused.
+    from there (Gemma 3 from 4B on is one), as does any method from another base, where `how.original` says what the model was
+    trained with; any other second stretch is refused.
 
     Args:
         subject: A transformers model, or its configuration.
@@ -121,7 +122,21 @@ def rotary_dimensions(config: PretrainedConfig, parameters: RopeParameters) -> i
 
 
 def _original(config: PretrainedConfig, how: StretchConfig) -> int:
-    return int(how.original or config.max_position_embeddings)
+    """Return the tokens that the model was trained with.
+
+    Raises:
+        InputError: It was stretched by another base, which can be gone on from, and nobody says whether it was trained then.
+    """
+    widest = int(config.max_position_embeddings)
+    before = getattr(config, "original_max_position_embeddings", None) or widest
+    layers = _stretchable(config)
+    kind = (config.rope_parameters[layers] if layers else config.rope_parameters).get("rope_type", "default")
+    if how.original is None and before < widest and kind == "default":
+        raise InputError(
+            f"the model was stretched before, from {before} to {widest} tokens; say what it was trained with: "
+            f"stretch.original={before}, or {widest} if it was trained after that"
+        )
+    return int(how.original or widest)
 
 
 def _stretched(config: PretrainedConfig, method: RopeConfig, how: StretchConfig) -> PretrainedConfig:

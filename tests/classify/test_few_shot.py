@@ -2,7 +2,9 @@
 
 import itertools
 import json
+import math
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sentence_transformers.sentence_transformer import losses
+from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from classify import few_shot
 from classify.config import ClassifyExperiment, FewShot, Lora
-from classify.few_shot import ClassBatches, label_sets, likeness, triplets
+from classify.few_shot import ClassBatches, contrastive, label_sets, likeness
 from classify.losses_config import CrossEntropy
 from classify.model_config import TuningConfig
 from classify.shots import shots
@@ -85,6 +87,26 @@ def test_an_experiment_learns_from_few_rows_and_leaves_a_plain_classifier(
     model = AutoModelForSequenceClassification.from_pretrained(run / "model", trust_remote_code=True)
     assert tuple(model.config.label2id) == CLASSES
     assert AutoTokenizer.from_pretrained(run / "model")("bal")["input_ids"]
+
+
+def test_training_that_harms_leaves_the_encoder_as_it_was(
+    make: Make, tmp_path: Path, tiny_model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    main(make())
+    trained: Any = AutoModelForSequenceClassification.from_pretrained(
+        run_of(tmp_path) / "model", trust_remote_code=True
+    )
+    (tmp_path / "runs").rename(tmp_path / "before")
+    good = tmp_path / "good"
+    shutil.copytree(tiny_model, good)
+    trained.body.save_pretrained(good)
+    optim = OptimConfig(batch_size=12, learning_rate=0.3, max_steps=20)
+    best = main(make(model=ModelConfig(name=str(good)), optim=optim))
+    record = json.loads((run_of(tmp_path) / "record.json").read_text())
+    assert (record["selection"]["best_step"], record["selection"]["best"]) == (0, best)
+    assert "the encoder is kept as it was" in caplog.text
+    saved = load_file(run_of(tmp_path) / "model/model.safetensors")
+    assert all(torch.equal(values, saved[f"body.{name}"]) for name, values in trained.body.state_dict().items())
 
 
 def test_a_resumed_run_ends_as_an_undisturbed_one(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,39 +180,51 @@ def test_batches_of_large_classes_hold_equally_many_rows_of_each() -> None:
     assert set(drawn.reshape(-1).tolist()) == set(range(100))
 
 
-def test_the_loss_is_the_libraries_for_single_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_loss_is_the_papers_for_single_labels() -> None:
     torch.manual_seed(0)
-    features, labels = torch.randn(9, 4), torch.tensor([0, 0, 1, 1, 1, 2, 2, 0, 1])
-    distance = losses.BatchHardTripletLossDistanceFunction.cosine_distance
-    library = losses.BatchHardSoftMarginTripletLoss(None, distance_metric=distance)  # type: ignore[arg-type]
-    like, same = likeness(torch.eye(3)[labels]), torch.eye(9, dtype=torch.bool)
-    expected = library.batch_hard_triplet_soft_margin_loss(labels, features)
-    torch.testing.assert_close(triplets(features, like, same, 1.0, hardest=True).mean(), expected)
-    monkeypatch.setattr(few_shot, "CELLS", 200)  # two rows at a time
-    torch.testing.assert_close(triplets(features, like, same, 1.0, hardest=True).mean(), expected)
+    features, labels = torch.randn(9, 4), [0, 0, 1, 1, 1, 2, 2, 0, 3]
+    unit = (features / features.norm(dim=1, keepdim=True)).tolist()
+
+    def power(i: int, j: int) -> float:
+        return math.exp(5 * sum(a * b for a, b in zip(unit[i], unit[j], strict=True)))
+
+    expected = []
+    for i, label in enumerate(labels):
+        positives = [p for p in range(9) if p != i and labels[p] == label]
+        every = sum(power(i, a) for a in range(9) if a != i)
+        expected.append(-sum(math.log(power(i, p) / every) for p in positives) / max(len(positives), 1))
+    like, same = likeness(torch.eye(4)[torch.tensor(labels)]), torch.eye(9, dtype=torch.bool)
+    torch.testing.assert_close(contrastive(features, like, same, 5.0), torch.tensor(expected))
 
 
 def test_labels_that_are_alike_in_part_are_put_in_order() -> None:
     like = torch.tensor([[1, 0.5, 0.2, 0.2]] * 4)
-    none = torch.zeros(4, 4, dtype=torch.bool)
+    same = torch.eye(4, dtype=torch.bool)
     right = torch.tensor([[1.0, 0], [0.9, 0.5], [0.5, 0.9], [0.4, 0.9]])
     wrong = right[[0, 2, 1, 3]]
-    for hardest in (True, False):
-        better, worse = (triplets(some, like, none, 10.0, hardest=hardest)[0] for some in (right, wrong))
-        assert better < worse
+    better, worse = (contrastive(some, like, same, 10.0)[0] for some in (right, wrong))
+    assert better < worse
 
 
-@pytest.mark.parametrize("hardest", [True, False])
-def test_equal_texts_are_no_pair(hardest: bool) -> None:
-    features = torch.randn(3, 4, requires_grad=True)
-    same = torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 1]]).bool()
+def test_equal_texts_are_no_pair() -> None:
+    features = torch.randn(4, 4, requires_grad=True)
+    same = torch.tensor([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]).bool()
     # Rows 0 and 1 hold one text with two labels: nothing is left that has row 0's label, and something that has row 2's.
-    like = torch.tensor([[1.0, 0, 0], [0, 1, 1], [0, 1, 1]])
-    loss = triplets(features, like, same, 10.0, hardest=hardest)
+    like = torch.tensor([[1.0, 0, 0, 0], [0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 1]])
+    loss = contrastive(features, like, same, 10.0)
     loss.sum().backward()  # type: ignore[no-untyped-call]
     assert features.grad is not None
     assert bool(torch.isfinite(features.grad).all())
-    assert (loss > 0).tolist() == [False, False, True]
+    assert (loss > 0).tolist() == [False, True, True, False]
+
+
+def test_a_batch_of_one_text_has_no_loss_and_no_gradient() -> None:
+    features = torch.randn(3, 4, requires_grad=True)
+    loss = contrastive(features, torch.ones(3, 3), torch.ones(3, 3, dtype=torch.bool), 10.0)
+    loss.sum().backward()  # type: ignore[no-untyped-call]
+    assert features.grad is not None
+    assert loss.tolist() == [0, 0, 0]
+    assert features.grad.abs().max() == 0
 
 
 def test_likeness_is_the_share_of_common_labels() -> None:

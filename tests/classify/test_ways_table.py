@@ -96,6 +96,7 @@ def test_what_is_there_is_not_run_again(tmp_path: Path, capsys: pytest.CaptureFi
     file = tmp_path / "page.md"
     file.write_text(f"{BEGIN}\n{END}\n")
     given = ["--folder", str(tmp_path), "--sets", "debian-tags", "--ways", "lora,full", "--rows", "200"]
+    given += ["--epochs", "1"]
     assert main([*given, "--write", str(file), "--", "seed=1"]) == 0
     assert "| debian-tags | lora | .610" in capsys.readouterr().out
     assert "| debian-tags | full | .610" in file.read_text()

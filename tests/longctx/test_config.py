@@ -128,6 +128,12 @@ def data(**parts: Any) -> LongDataConfig:
         (LanguageModeling, {"curve": True}, "curve=true is not measured"),
         (LanguageModeling, {"stages": StagesConfig(factors=[2, 4])}, "needs optim.max_steps"),
         (LanguageModeling, {"stages": StagesConfig(factors=[4]), "adapt": False}, "not read with adapt=false"),
+        (Contrastive, {"stages": StagesConfig(factors=[4])}, "stages.factors is for language models"),
+        (
+            LanguageModeling,
+            {"stages": StagesConfig(factors=[2, 4, 8]), "optim": OptimConfig(max_steps=2)},
+            "leaves a stage of stages.factors=[2, 4, 8] without a step",
+        ),
         (
             LanguageModeling,
             {"stages": StagesConfig(factors=[2, 3]), "optim": OptimConfig(max_steps=9)},

@@ -15,9 +15,16 @@ from finewise.config import ModelConfig, OptimConfig, SelectionConfig
 from finewise.errors import InputError
 from finewise.run import Run
 from longctx.arms import arms_of, subject_of
-from longctx.config import InstructionTuning, LanguageModeling, LongContextExperiment, LongDataConfig, LoraConfig
+from longctx.config import (
+    InstructionTuning,
+    LanguageModeling,
+    LongContextExperiment,
+    LongDataConfig,
+    LoraConfig,
+    StagesConfig,
+)
 from longctx.language import LanguageModel
-from longctx.rope_config import LongRope, SelfExtend, Yarn
+from longctx.rope_config import LongRope, SelfExtend, StretchConfig, Yarn
 from longctx.tiny.language import Tiny
 
 Make = Callable[..., LongContextExperiment]
@@ -105,6 +112,22 @@ def test_methods_that_do_not_fit_are_told_when_the_model_is_opened(
 ) -> None:
     with pytest.raises(InputError, match=rf"^[^\n]*{message}[^\n]*$"):
         LanguageModel(reading(**parts), run_in(tmp_path), 0)
+
+
+def test_stages_that_end_elsewhere_are_told_when_the_model_is_opened(
+    reading: Make, long_documents: Path, tmp_path: Path
+) -> None:
+    experiment = reading(
+        adapt=True,
+        data=LongDataConfig(train=str(long_documents), dev_size=3, test_size=3),
+        stretch=StretchConfig(target=256),
+        stages=StagesConfig(factors=[2, 3]),
+        optim=OptimConfig(max_steps=4),
+        selection=SelectionConfig(metric="needle"),
+    )
+    message = r"^stages\.factors=\[2\.?0?, 3\.?0?\] ends at 192 tokens, and the new window has 256; let it end with 4$"
+    with pytest.raises(InputError, match=message):
+        LanguageModel(experiment, run_in(tmp_path), 0)
 
 
 def test_a_family_that_self_extend_is_not_made_for_is_told_when_the_model_is_opened(

@@ -258,11 +258,15 @@ def test_linear_goes_on_from_linear() -> None:
 
 def test_a_base_is_raised_in_stages() -> None:
     first = stretch(build("llama"), Abf(theta=5e5), StretchConfig(factor=4))
-    second = stretch(first, Abf(theta=8e6), StretchConfig(target=1024))
+    with pytest.raises(
+        InputError, match=r"before, from 64 to 256 tokens.*stretch.original=64, or 256 if it was trained"
+    ):
+        stretch(first, Abf(theta=8e6), StretchConfig(target=1024))
+    second = stretch(first, Abf(theta=8e6), StretchConfig(target=1024, original=256))
     assert second.config.rope_parameters["rope_theta"] == 8e6
     assert second.config.original_max_position_embeddings == 256
     with pytest.raises(InputError, match="would shorten the window"):
-        stretch(second, Abf(theta=5e5), StretchConfig(target=1024))
+        stretch(second, Abf(theta=5e5), StretchConfig(target=1024, original=1024))
 
 
 def test_a_given_original_window_is_taken() -> None:
