@@ -1,164 +1,61 @@
-"""Searching LongRoPE's list of factors (Ding et al. 2024, arXiv 2402.13753, section 3.2 and algorithm 1).
+"""`python -m longctx.search model.name=... stretch.factor=4`: search LongRoPE's factors for a model, without training it.
 
-Evolution over lists lambda_d, one factor per pair: a generation mutates and crosses the best lists so far; a list must not
-fall from one pair to the next, since slower pairs need more interpolation, and stays within 1 and 1.25 s. The first
-generation is position interpolation, NTK-aware and YaRN, and mutations of them, so the result is never worse than these by the
-score given. Of the paper's search, the number of first positions that are left unscaled is not there: no library reads it.
+Lists are scored by perplexity at the new window on some documents, and the best one is proved on others, beside the methods
+that need no search.
 """
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-import numpy as np
-from numpy.random import Generator
-from numpy.typing import NDArray
-
-from finewise.errors import InputError
-from longctx import rope
-from longctx.rope_config import Linear, NtkAware, NtkByParts, RopeConfig
-
-Factors = NDArray[np.float64]
-
-ABOVE = 1.25
-"""The largest factor, in units of s (the paper's table 4)."""
-
-STEP = 0.01
-"""Factors are multiples of this (the paper's table 4)."""
+from finewise.settings import entry
+from longctx.search_config import SearchRunConfig
 
 
-@dataclass(slots=True, kw_only=True, frozen=True)
-class SearchConfig:
-    """How long to search; the paper's sizes are 64, 32, 16, 16, 40 and 0.3.
+@entry("search", SearchRunConfig, description="Search the factors of rope=longrope by perplexity, without training.")
+def main(config: SearchRunConfig) -> float:
+    """Search, prove, print the table and the settings to train with; return the perplexity by which the list was chosen."""
+    reference = check_settings(config)
+    from finewise.references import content_of
+    from finewise.run import Run
 
-    Attributes:
-        population: Lists in the first generation.
-        parents: Best lists that the next generation is made from.
-        mutations: New lists by mutation, in each generation.
-        crossovers: New lists by crossover, in each generation.
-        generations: How often.
-        probability: That a mutation changes a factor.
-        seed: Of all chance.
-    """
-
-    population: int = 16
-    parents: int = 8
-    mutations: int = 6
-    crossovers: int = 6
-    generations: int = 8
-    probability: float = 0.3
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.population < len(_STARTS) or self.parents < 2 or self.generations < 0:
-            raise InputError(
-                f"a search needs a population of at least {len(_STARTS)}, at least 2 parents and no negative number of "
-                f"generations; got {self.population}, {self.parents} and {self.generations}"
-            )
-        if not 0 < self.probability <= 1:
-            raise InputError(f"probability of a mutation must be above 0 and at most 1; got {self.probability:g}")
+    with Run.open("search", config, name=Path(config.model.name).stem, resume=config.resume) as run:
+        run.pin("model", content_of(reference))
+        if run.finished is None:
+            with run.stage("imports"):
+                from longctx.factors import search
+            search(config, run)
+        return show(run)
 
 
-@dataclass(slots=True, kw_only=True, frozen=True)
-class Found:
-    """What a search found.
+def check_settings(config: SearchRunConfig) -> Path | str:
+    """Refuse a model or documents that are not there, before anything slow is imported; return where the model is."""
+    from finewise.data.documents import check_documents
+    from finewise.references import check_hub, model_reference
 
-    Attributes:
-        factors: The best list, (D/2,); for `LongRope.long_factors`.
-        score: Its score; lower is better.
-        start: Score of each method of the first generation, by name.
-        curve: Best score so far, after each generation, the first included.
-        scored: How many lists were scored.
-    """
-
-    factors: list[float]
-    score: float
-    start: dict[str, float]
-    curve: list[float]
-    scored: int
+    reference = model_reference(config.model.name, config.model.revision, gguf=True)
+    if isinstance(reference, str):
+        check_hub(reference, config.model.revision)
+    check_documents(config.data.train)
+    if config.data.test is not None:
+        check_documents(config.data.test, "test")
+    return reference
 
 
-_STARTS: dict[str, RopeConfig] = {"linear": Linear(), "ntk": NtkAware(), "by_parts": NtkByParts(ramp="rotations")}
+def show(run: Any) -> float:
+    """Print what a finished run found; return the perplexity by which its list was chosen."""
+    import math
+
+    from finewise import record
+    from finewise.console import out
+    from longctx.factors import table
+
+    content = record.read(run.dir / record.FILE)
+    out.print(table(content))
+    factors = ",".join(f"{factor:g}" for factor in content["rope"]["long_factors"])
+    out.print(f"rope=longrope 'rope.long_factors=[{factors}]'", markup=False, soft_wrap=True, highlight=False)
+    out.print(f"record, report and pictures: {run.dir}", markup=False, soft_wrap=True)
+    return math.exp(float(content["search"]["loss"]))
 
 
-def search_factors(
-    score: Callable[[list[float]], float],
-    head_dim: int,
-    theta: float,
-    original: int,
-    target: int,
-    config: SearchConfig | None = None,
-) -> Found:
-    """Return the list of factors with the lowest score that evolution finds.
-
-    Args:
-        score: Of a list of D/2 factors, lower is better: such as the perplexity, on a few long texts, of the model stretched
-            with `LongRope(long_factors=...)`. Each list is scored once.
-        head_dim: D, the rotary dimensions of a head.
-        theta: b, the model's base.
-        original: L.
-        target: L'.
-        config: How long to search.
-
-    Raises:
-        InputError: The window is not made longer, or a score is not a number.
-    """
-    config = config or SearchConfig()
-    if target <= original:
-        raise InputError(f"a search needs a target above the original window of {original} tokens; got {target}")
-    chance = np.random.default_rng(config.seed)
-    most = ABOVE * target / original
-    scores: dict[tuple[float, ...], float] = {}
-
-    def scored(factors: Factors) -> float:
-        key = tuple(factors.tolist())
-        if key not in scores:
-            scores[key] = float(score(list(key)))
-            if math.isnan(scores[key]):
-                raise InputError(f"the score of the factors {list(key)} is not a number")
-        return scores[key]
-
-    starts = {name: _factors(method, head_dim, theta, original, target) for name, method in _STARTS.items()}
-    pool = list(starts.values())
-    while len(pool) < config.population:
-        pool.append(mutate(pool[chance.integers(len(starts))], most, config.probability, chance))
-    # sorted() is stable: among equal scores the earlier list stays ahead, so a run repeats exactly.
-    best = sorted(pool, key=scored)[: config.parents]
-    curve = [scored(best[0])]
-    for _ in range(config.generations):
-        made = [
-            mutate(best[chance.integers(len(best))], most, config.probability, chance) for _ in range(config.mutations)
-        ]
-        for _ in range(config.crossovers):
-            one, other = chance.choice(len(best), size=2, replace=False)
-            made.append(cross(best[one], best[other], chance))
-        best = sorted([*best, *made], key=scored)[: config.parents]
-        curve.append(scored(best[0]))
-    return Found(
-        factors=best[0].tolist(),
-        score=curve[-1],
-        start={name: scored(factors) for name, factors in starts.items()},
-        curve=curve,
-        scored=len(scores),
-    )
-
-
-def mutate(factors: Factors, most: float, probability: float, chance: Generator) -> Factors:
-    """Return the list with some factors drawn anew, each between its neighbours, so that it still never falls."""
-    made = factors.copy()
-    for pair in np.flatnonzero(chance.random(len(made)) < probability):
-        low = made[pair - 1] if pair else 1.0
-        high = made[pair + 1] if pair + 1 < len(made) else most
-        made[pair] = np.clip(round(chance.uniform(low, high) / STEP) * STEP, low, high)
-    return made
-
-
-def cross(one: Factors, other: Factors, chance: Generator) -> Factors:
-    """Return a list with each factor from one of two parents, raised where it would fall below the pair before it."""
-    return np.maximum.accumulate(np.where(chance.random(len(one)) < 0.5, one, other))
-
-
-def _factors(method: RopeConfig, head_dim: int, theta: float, original: int, target: int) -> Factors:
-    stretched, _ = rope.inverse_frequencies(method, head_dim, theta, original, target)
-    # Rounding errors must neither leave the bounds nor break the order.
-    return np.maximum.accumulate(np.maximum(rope.base_frequencies(head_dim, theta) / stretched, 1.0))
+if __name__ == "__main__":
+    main()

@@ -112,6 +112,17 @@ def window(config: PretrainedConfig, how: StretchConfig) -> int:
     return how.window(_original(config, how))
 
 
+def present_parameters(config: PretrainedConfig) -> RopeParameters:
+    """Return the `rope_parameters` of the layers that would be stretched.
+
+    Raises:
+        InputError: The model has none, or none that could be stretched by themselves.
+    """
+    layers = _stretchable(config)
+    found: RopeParameters = config.rope_parameters[layers] if layers else config.rope_parameters
+    return found
+
+
 def rotary_dimensions(config: PretrainedConfig, parameters: RopeParameters) -> int:
     """Return D: the dimensions of a head that are turned, all or a part of them."""
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
@@ -129,8 +140,7 @@ def _original(config: PretrainedConfig, how: StretchConfig) -> int:
     """
     widest = int(config.max_position_embeddings)
     before = getattr(config, "original_max_position_embeddings", None) or widest
-    layers = _stretchable(config)
-    kind = (config.rope_parameters[layers] if layers else config.rope_parameters).get("rope_type", "default")
+    kind = present_parameters(config).get("rope_type", "default")
     if how.original is None and before < widest and kind == "default":
         raise InputError(
             f"the model was stretched before, from {before} to {widest} tokens; say what it was trained with: "
@@ -145,7 +155,7 @@ def _stretched(config: PretrainedConfig, method: RopeConfig, how: StretchConfig)
         raise InputError("rope=self_extend is said by no rope_parameters; read inside longctx.self_extend.self_extend")
     original = _original(config, how)
     target = how.window(original)
-    present: RopeParameters = config.rope_parameters[layers] if layers else config.rope_parameters
+    present = present_parameters(config)
     already = _already(config, present, method)
     size = rotary_dimensions(config, present)
     rope.inverse_frequencies(
@@ -249,7 +259,7 @@ def _check_built(old: PreTrainedModel, new: PreTrainedModel, method: RopeConfig,
     """
     layers = _stretchable(old.config)
     original = _original(old.config, how)
-    before: RopeParameters = old.config.rope_parameters[layers] if layers else old.config.rope_parameters
+    before = present_parameters(old.config)
     wanted, scale = rope.inverse_frequencies(
         method,
         rotary_dimensions(old.config, before),

@@ -23,6 +23,7 @@ from finewise.settings.library import CONF, Library
 from finewise.settings.schema import Schema
 from longctx.config import OBJECTIVES, LongContextExperiment
 from longctx.rope_config import ROPES
+from longctx.search_config import SearchRunConfig
 
 SCHEMAS = {
     "embed": Schema(EmbedExperiment, {"loss": LOSSES}),
@@ -31,6 +32,7 @@ SCHEMAS = {
     "predict": Schema(PredictConfig, {}),
     "tokens": Schema(TokensExperiment, {}),
     "longctx": Schema(LongContextExperiment, {"rope": ROPES, "objective": OBJECTIVES}),
+    "search": Schema(SearchRunConfig, {}),
     "needle": Schema(NeedleRunConfig, {}),
     "perplexity": Schema(PerplexityRunConfig, {}),
     "score": Schema(ScoreConfig, {}),
@@ -44,6 +46,7 @@ NEEDED = {
     "predict": ["model=x", "data=x", "output=x.csv"],
     "tokens": ["data.train=x"],
     "longctx": ["data.train=x"],
+    "search": ["stretch.factor=2"],
     "needle": [],
     "perplexity": [],
     "score": ["benchmark.path=x"],
@@ -193,6 +196,7 @@ PROGRAMS = {
     "classify.predict": "predict",
     "classify.tokens": "tokens",
     "longctx.train": "longctx",
+    "longctx.search": "search",
     "benchmarks.needle": "needle",
     "benchmarks.perplexity": "perplexity",
     "benchmarks.score": "score",

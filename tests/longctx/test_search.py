@@ -1,74 +1,122 @@
-"""The search for LongRoPE's factors: what it may return, that it repeats, and that it finds what there is to find."""
+"""`python -m longctx.search`: what a run leaves behind, that a killed one reads nothing twice, and what is refused."""
 
-import numpy as np
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from transformers import AutoTokenizer
 
+from benchmarks.config import ResamplingConfig
+from finewise import record
+from finewise.config import ModelConfig, PlaceConfig
 from finewise.errors import InputError
-from longctx import rope
-from longctx.rope_config import Linear, LongRope, NtkAware
-from longctx.search import SearchConfig, cross, mutate, search_factors
+from longctx import factors
+from longctx.factors import read_data
+from longctx.rope_config import StretchConfig
+from longctx.search import main
+from longctx.search_config import SearchConfig, SearchDataConfig, SearchRunConfig
 
-HIDDEN = np.array([1, 1, 1, 1.4, 1.9, 2.6, 3.2, 4])
-
-
-def distance(factors: list[float]) -> float:
-    return float(np.square(np.log(np.array(factors) / HIDDEN)).sum())
+Make = Callable[..., SearchRunConfig]
 
 
-def test_it_finds_a_better_list_than_it_starts_with() -> None:
-    found = search_factors(distance, 16, 1e4, 64, 256, SearchConfig(generations=40))
-    assert found.score < 0.2 * min(found.start.values())
-    assert found.score == distance(found.factors)
-    assert found.curve == sorted(found.curve, reverse=True)
-    assert len(found.curve) == 41
-    assert set(found.start) == {"linear", "ntk", "by_parts"}
-    rope.inverse_frequencies(LongRope(long_factors=found.factors), 16, 1e4, 64, 256)  # takes the list as it is
+@pytest.fixture
+def make(reader_folder: Path, long_documents: Path, tmp_path: Path) -> Make:
+    """Makes the settings of a search over seven lists for the random Llama of 64 tokens, at four times its window."""
+
+    def made(**parts: Any) -> SearchRunConfig:
+        settings: dict[str, Any] = {
+            "model": ModelConfig(name=str(reader_folder)),
+            "stretch": StretchConfig(factor=4),
+            "data": SearchDataConfig(train=str(long_documents), pieces=2, test_pieces=3),
+            "search": SearchConfig(population=4, parents=2, mutations=2, crossovers=1, generations=1, probability=0.8),
+            "scoring": ResamplingConfig(resamples=100),
+            "run": PlaceConfig(root=str(tmp_path / "runs"), device="cpu", precision="fp32"),
+            "resume": "auto",
+        }
+        return SearchRunConfig(**settings | parts)
+
+    return made
 
 
-def test_the_same_seed_finds_the_same_and_another_seed_does_not() -> None:
-    one, again, other = (
-        search_factors(distance, 16, 1e4, 64, 256, SearchConfig(generations=3, seed=seed)) for seed in (0, 0, 1)
-    )
-    assert one == again
-    assert one.factors != other.factors
+def record_in(folder: Path) -> dict[str, Any]:
+    (found,) = folder.rglob("record.json")
+    return record.read(found)
 
 
-def test_without_generations_the_best_start_wins_and_no_list_is_scored_twice() -> None:
-    asked: list[tuple[float, ...]] = []
-
-    def score(factors: list[float]) -> float:
-        asked.append(tuple(factors))
-        return -min(factors)  # position interpolation is the best possible, but for the bound of 1.25 s
-
-    found = search_factors(score, 16, 1e4, 64, 256, SearchConfig(generations=0, population=3))
-    assert np.allclose(found.factors, 4)
-    assert found.scored == len(asked) == len(set(asked)) == 3
-    for method, name in ((Linear(), "linear"), (NtkAware(), "ntk")):
-        wanted = rope.base_frequencies(16, 1e4) / rope.inverse_frequencies(method, 16, 1e4, 64, 256)[0]
-        assert found.start[name] == pytest.approx(-wanted.min())
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.lists(st.floats(1, 5), min_size=2, max_size=40), st.integers(0, 1000), st.floats(0.05, 1))
-def test_children_never_fall_and_stay_within_bounds(values: list[float], seed: int, probability: float) -> None:
-    chance = np.random.default_rng(seed)
-    parent = np.sort(np.array(values))
-    child = mutate(parent, 5.0, probability, chance)
-    both = cross(parent, child, chance)
-    for made in (child, both):
-        assert (np.diff(made) >= 0).all()
-        assert made.min() >= 1
-        assert made.max() <= 5
+def test_what_a_search_leaves_behind(make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    value = main(make())
+    found = record_in(tmp_path)
+    assert found["search"]["loss"] == min(found["search"]["curve"])
+    assert found["search"]["loss"] <= min(found["search"]["start"].values())
+    assert value == pytest.approx(2.718281828459045 ** found["search"]["loss"])
+    assert {row["metric"] for row in found["scores"]} == {"perplexity@64", "perplexity@256"}
+    assert {row["system"] for row in found["scores"]} == {"untuned", "linear", "ntk", "yarn", "longrope"}
+    assert {row["b"] for row in found["comparisons"]} == {"untuned", "linear", "ntk", "yarn"}
+    factors_found = found["rope"]["long_factors"]
+    assert len(factors_found) == 16
+    assert factors_found == sorted(factors_found)
+    printed = capsys.readouterr().out
+    assert f"'rope.long_factors=[{factors_found[0]:g}," in printed
+    (run,) = (tmp_path / "runs/search").glob("*/*")
+    assert {path.name for path in (run / "plots").iterdir()} >= {"factors.png", "perplexity-by-length.svg"}
+    assert "<svg" in (run / "report.html").read_text()
 
 
-def test_what_cannot_be_searched_is_refused() -> None:
-    with pytest.raises(InputError, match="target above the original"):
-        search_factors(distance, 16, 1e4, 64, 64)
-    with pytest.raises(InputError, match="is not a number"):
-        search_factors(lambda _: float("nan"), 16, 1e4, 64, 256)
-    with pytest.raises(InputError, match="at least 3"):
-        SearchConfig(population=1)
-    with pytest.raises(InputError, match="probability"):
-        SearchConfig(probability=0)
+def test_a_search_that_is_killed_scores_no_list_twice(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, losses = [], factors.token_losses
+
+    def counting(*given: Any) -> Any:
+        read.append(0)
+        if len(read) == 7:  # in the middle of the fourth list
+            raise KeyboardInterrupt
+        return losses(*given)
+
+    monkeypatch.setattr(factors, "token_losses", counting)
+    with pytest.raises(KeyboardInterrupt):
+        main(make())
+    main(make())
+    found = record_in(tmp_path / "runs")
+    assert len(read) == 7 + 2 * (found["search"]["scored"] - 3)
+    monkeypatch.undo()
+    main(make(run=PlaceConfig(root=str(tmp_path / "again"), device="cpu", precision="fp32")))
+    whole = record_in(tmp_path / "again")
+    assert {key: whole[key] for key in ("search", "rope", "scores")} == {
+        key: found[key] for key in ("search", "rope", "scores")
+    }
+
+
+def test_documents_of_the_proof_are_not_those_of_the_search(
+    reader_folder: Path, long_documents: Path, tmp_path: Path
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(reader_folder)
+    many = SearchDataConfig(train=str(long_documents), pieces=40, test_pieces=40)
+    train, test = read_data(many, tokenizer, 64, 256, 0)
+    by, on = ({name.partition(",")[0] for name in pieces.ids} for pieces in (train, test))
+    assert (len(by), len(on), by & on) == (10, 10, set())
+    lines = long_documents.read_text().splitlines()
+    for name, part in (("train", lines[:12]), ("test", lines[12:])):
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(part) + "\n")
+    train, test = read_data(SearchDataConfig(train=str(tmp_path), pieces=40, test_pieces=40), tokenizer, 64, 256, 0)
+    assert (len(train.ids), len(test.ids), test.lengths) == (12, 8, (64, 256))
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"stretch": StretchConfig(factor=1)}, "a search needs a target above the original window of 64 tokens"),
+        ({"stretch": StretchConfig(factor=64)}, "no document has the 4,09[56] tokens"),
+        ({"data": SearchDataConfig(train="nowhere.jsonl")}, r"nowhere\.jsonl: no such file"),
+        ({"model": ModelConfig(name="./nowhere")}, r"\./nowhere"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused_in_one_line(make: Make, parts: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=rf"^[^\n]*{message}[^\n]*$"):
+        main(make(**parts))
+
+
+def test_a_search_needs_to_know_how_far() -> None:
+    with pytest.raises(ValueError, match=r"stretch\.factor or stretch\.target must say"):
+        SearchRunConfig()
