@@ -12,7 +12,8 @@ class PerplexityConfig:
 
     data: str | None = setting(
         "novels",
-        "documents: a file, a folder with a test file, package:MODULE/PATH, hub:NAME or novels (null: no perplexity)",
+        "documents: a file, a folder with a test file, package:MODULE/PATH, hub:NAME or novels (null: only what a training "
+        "holds back for test)",
     )
     text: str = setting("text", "column with the document")
     lengths: list[int] = setting(

@@ -19,6 +19,8 @@ from benchmarks.pieces import Pieces, read_pieces
 from benchmarks.token_loss import check_fits
 from finewise.causal import load_causal
 from finewise.console import err, say
+from finewise.data.hub import is_hub
+from finewise.data.sources import splits
 from finewise.device import describe, pick_device, use_bf16
 from finewise.errors import InputError
 from finewise.fit import Outcome
@@ -188,28 +190,29 @@ class LanguageModel:
 
     def _readings(self) -> list[tuple[str, Pieces]]:
         """Return what perplexity is read of: the documents of the settings, and those that the data holds back for test."""
-        if self._pieces is None:
-            config, self._pieces = self.experiment.perplexity, []
-            if config.data is not None:
-                pieces = read_pieces(config, self.tokenizer, self.lengths, self.original, self.prompts_seed)
-                self._pieces.append((PERPLEXITY, pieces))
-            data = self._rows.get(self.target)
-            if isinstance(data, LongData) and config.data not in (
-                self.experiment.data.train,
-                self.experiment.data.test,
-            ):
-                try:
-                    own = read_pieces(
-                        config,
-                        self.tokenizer,
-                        self.lengths,
-                        self.original,
-                        self.prompts_seed,
-                        documents=data.test.as_documents(),
-                    )
-                    self._pieces.append((f"{PERPLEXITY} of {self.experiment.data.name}", own))
-                except InputError as error:
-                    say(f"note: data.test: {error}; its perplexity is not measured")
+        if self._pieces is not None:
+            return self._pieces
+        config, files, self._pieces = self.experiment.perplexity, self.experiment.data, []
+        data = self._rows.get(self.target)
+        held = data.test.as_documents() if isinstance(data, LongData) else None
+        trained_on = (
+            held is not None and config.data == files.train and not is_hub(files.train) and not splits(files.train)
+        )
+        if trained_on:
+            say(
+                f"note: perplexity.data={config.data} is trained on; perplexity is read of the documents held back of it"
+            )
+        elif config.data is not None:
+            pieces = read_pieces(config, self.tokenizer, self.lengths, self.original, self.prompts_seed)
+            self._pieces.append((PERPLEXITY, pieces))
+        if held is not None and (trained_on or config.data is None or config.data not in (files.train, files.test)):
+            try:
+                own = read_pieces(
+                    config, self.tokenizer, self.lengths, self.original, self.prompts_seed, documents=held
+                )
+                self._pieces.append((f"{PERPLEXITY} of {files.name}", own))
+            except InputError as error:
+                say(f"note: data.test: {error}; its perplexity is not measured")
         return self._pieces
 
     def beside(self, run: Run) -> list[ByLength]:

@@ -71,7 +71,9 @@ def write_case(folder: Path) -> LongContextExperiment:
         PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
             tokenizer_object=tokenizer, eos_token="</s>", pad_token="</s>", model_max_length=WINDOW
         ).save_pretrained(folder / "model")
-        (folder / "documents.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+        others = [" ".join(rng.choices(words, k=400)) for _ in range(6)]
+        for name, rows in (("documents", texts), ("others", others)):
+            (folder / f"{name}.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in rows))
     return LongContextExperiment(
         data=LongDataConfig(train=str(folder / "documents.jsonl"), dev_size=6, test_size=6),
         audit=AuditConfig(near_duplicates=False),
@@ -81,7 +83,7 @@ def write_case(folder: Path) -> LongContextExperiment:
         stages=StagesConfig(factors=[1, FACTOR]),
         compare=["linear"],
         needle=NeedleConfig(tasks=["niah_single_1"], depths=[0.0, 1.0], samples=1, lengths=[200, 384]),
-        perplexity=PerplexityConfig(data=str(folder / "documents.jsonl"), documents=2),
+        perplexity=PerplexityConfig(data=str(folder / "others.jsonl"), documents=2),
         scoring=ResamplingConfig(resamples=100),
         optim=OptimConfig(max_steps=8, batch_size=2, learning_rate=1e-3),
         selection=SelectionConfig(metric="neg_log_loss", evaluations=2),

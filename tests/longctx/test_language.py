@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPTNeoXForCausalLM
 
 from benchmarks.by_length import ByLength
+from benchmarks.perplexity_config import PerplexityConfig
 from finewise.config import ModelConfig, OptimConfig, SelectionConfig
 from finewise.errors import InputError
 from finewise.run import Run
@@ -128,6 +130,33 @@ def test_stages_that_end_elsewhere_are_told_when_the_model_is_opened(
     message = r"^stages\.factors=\[2\.?0?, 3\.?0?\] ends at 192 tokens, and the new window has 256; let it end with 4$"
     with pytest.raises(InputError, match=message):
         LanguageModel(experiment, run_in(tmp_path), 0)
+
+
+def test_perplexity_is_never_read_of_what_is_trained_on(
+    reading: Make, long_documents: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def readings(perplexity: PerplexityConfig) -> list[tuple[str, set[str]]]:
+        subject = LanguageModel(
+            reading(
+                adapt=True,
+                data=LongDataConfig(train=str(long_documents), dev_size=3, test_size=3),
+                selection=SelectionConfig(metric="needle"),
+                perplexity=perplexity,
+            ),
+            run_in(tmp_path),
+            0,
+        )
+        return [(name, {each.partition(",")[0] for each in pieces.ids}) for name, pieces in subject._readings()]
+
+    same = PerplexityConfig(data=str(long_documents), documents=20, lengths=[64, 256])
+    (name, held), *more = readings(same)
+    assert (name, len(held), more) == ("perplexity of files", 3, [])
+    assert "is trained on; perplexity is read of the documents held back" in capsys.readouterr().err.replace("\n", " ")
+    assert readings(replace(same, data=None)) == [(name, held)]
+    other = tmp_path / "other.jsonl"
+    other.write_text(long_documents.read_text())
+    (_, every), own = readings(replace(same, data=str(other)))
+    assert (len(every), own) == (20, (name, held))
 
 
 def test_a_family_that_self_extend_is_not_made_for_is_told_when_the_model_is_opened(
