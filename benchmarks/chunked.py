@@ -24,6 +24,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling, Transfor
 from torch import Tensor
 
 from benchmarks.pieces import special_tokens
+from finewise.data.tokens import own_prompts
 from finewise.errors import InputError
 from finewise.execution import CPU_TOKENS
 
@@ -72,12 +73,11 @@ class _Chunked:
 
     def encode_query(self, inputs: Sequence[str], prompt: str | None = None, **kwargs: Any) -> NDArray[np.float32]:
         """Embed queries, with the model's own prompt for them if none is given."""
-        return self.encode(inputs, prompt=prompt or _own_prompt(self.model, ("query",)), **kwargs)
+        return self.encode(inputs, prompt=prompt or own_prompts(self.model.prompts)["query"], **kwargs)
 
     def encode_document(self, inputs: Sequence[str], prompt: str | None = None, **kwargs: Any) -> NDArray[np.float32]:
         """Embed documents, with the model's own prompt for them if none is given."""
-        own = _own_prompt(self.model, ("document", "passage", "corpus"))
-        return self.encode(inputs, prompt=prompt or own, **kwargs)
+        return self.encode(inputs, prompt=prompt or own_prompts(self.model.prompts)["document"], **kwargs)
 
     def encode(
         self,
@@ -287,8 +287,3 @@ def windows(tokens: int, room: int, overlap: float) -> Iterator[tuple[int, int]]
     count = 1 + -(-(tokens - room) // step)
     for start in np.linspace(0, tokens - room, count).round().astype(np.int64).tolist():
         yield start, start + room
-
-
-def _own_prompt(model: SentenceTransformer, names: Sequence[str]) -> str:
-    """Return the model's own prompt under one of these names, "" if it has none."""
-    return next((prompt for name in names if (prompt := model.prompts.get(name))), "")

@@ -14,7 +14,7 @@ Shapes: N documents, Q queries, D dimensions.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from itertools import cycle, islice
+from itertools import chain, cycle, islice
 from typing import Any, Protocol
 
 import numpy as np
@@ -172,8 +172,13 @@ def passkey_sets(
     *,
     seed: int,
     wording: PasskeyWording | None = None,
+    prompt: str = "",
 ) -> list[PasskeySet]:
-    """Make documents and queries: for each kind and length. Arguments as `passkey`'s."""
+    """Make documents and queries: for each kind and length. Arguments as `passkey`'s; `prompt` is read before a document.
+
+    A document and the prompt before it have the length together.
+    """
+    before = len(tokenizer(prompt, add_special_tokens=False)["input_ids"]) if prompt else 0
     wordings = [wording] if wording is not None else [KINDS[kind]() for kind in config.kinds]
     wanted = sorted({*(config.lengths or lengths)})
     made = []
@@ -184,7 +189,7 @@ def passkey_sets(
                 keys = each.keys(rng, config.documents)
                 documents = []
                 for key in keys:
-                    documents.append(each.document(rng, key, length, tokenizer))
+                    documents.append(each.document(rng, key, length - before, tokenizer))
                     advance()
                 made.append(
                     PasskeySet(
@@ -278,13 +283,21 @@ class Needle:
             self._documents = read_documents(self._reference, "text", "test")
         novel = self._documents.texts[int(rng.integers(len(self._documents)))]
         # A token is rarely longer than 8 characters on average; a novel that is too short is begun again.
-        text = novel[int(rng.integers(max(1, len(novel) - 8 * tokens))) :]
-        return hidden(fact, islice(split_sentences(text), 1, None), float(rng.random()), tokens, tokenizer)
+        most = len(novel) - 8 * tokens
+        start = int(rng.integers(most if most > 0 else len(novel)))
+        filler = chain(islice(split_sentences(novel[start:]), 1, None), _again(novel))
+        return hidden(fact, filler, float(rng.random()), tokens, tokenizer)
 
     def query(self, key: str) -> str:
         """Return the question for it."""
         number, _, who = key.partition(" ")
         return FACTS[int(number)][1].format(who)
+
+
+def _again(text: str) -> Iterator[str]:
+    """Give the sentences of a text, over and over."""
+    while True:
+        yield from split_sentences(text)
 
 
 KINDS: dict[str, Callable[[], PasskeyWording]] = {"passkey": Passkey, "needle": Needle}

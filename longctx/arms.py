@@ -3,11 +3,15 @@
 from dataclasses import dataclass
 
 from longctx.config import LongContextExperiment
-from longctx.rope_config import ROPES, RopeConfig, SelfExtend, Unstretched, name_of
+from longctx.rope_config import ROPES, DynamicNtk, RopeConfig, SelfExtend, Unstretched, name_of
 
 UNTUNED = "untuned"
 TUNED = "tuned"
 ADAPTED = "{method}, adapted"
+
+
+ONLY_READ = (SelfExtend, DynamicNtk)
+"""Methods that are not trained."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +57,7 @@ def arms_of(experiment: LongContextExperiment) -> list[Arm]:
         found += [
             Arm(system=ADAPTED.format(method=name), method=methods[name], adapted=True)
             for name in names
-            if name != own and not isinstance(methods[name], SelfExtend)
+            if name != own and not isinstance(methods[name], ONLY_READ)
         ]
     return [*found, Arm(system=TUNED, method=methods[own], adapted=True)]
 

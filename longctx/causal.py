@@ -1,5 +1,6 @@
 """Continued pretraining of a language model on rows of documents, and its loss on documents held back."""
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -12,6 +13,8 @@ from torch.nn import functional
 from torch.utils.data import Dataset, Sampler
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, TrainingArguments
 
+from benchmarks.needle.prefix_cache import rope_types
+from benchmarks.needle.reader import settle_frequencies
 from finewise import attention, processes
 from finewise.config import DEV_KEY
 from finewise.console import progress, say
@@ -183,8 +186,8 @@ def packs(batch: Batch, execution: Execution, original: int) -> Iterator[dict[st
 
     Packed, the pieces of a part lie in one row, and the attention knows where each begins; sorted, each has a row of its own,
     padded. Both keep pieces apart, whatever their positions are. (transformers finds the documents of a row by their positions
-    when it gets no mask; the skips of PoSE would look like new documents.) Pieces within the trained window and longer ones
-    are never in one part: in models whose frequencies depend on the length that is read, the longest would decide for all.
+    when it gets no mask; the skips of PoSE would look like new documents.) Pieces with positions within the trained window and
+    others are never in one part: where frequencies depend on the length that is read, the longest would decide for all.
 
     Args:
         batch: See `Batch`; the pieces longest first.
@@ -193,10 +196,12 @@ def packs(batch: Batch, execution: Execution, original: int) -> Iterator[dict[st
     """
     lengths = batch["lengths"].tolist()
     starts = np.cumsum([0, *lengths])
+    # With PoSE's skips a piece reaches farther than it is long.
+    reach = [int(batch["position_ids"][0, start:end].max()) + 1 for start, end in itertools.pairwise(starts.tolist())]
     targets = functional.pad(batch["labels"][0, 1:], (0, 1), value=IGNORED)
     for numbers in (
-        [number for number, length in enumerate(lengths) if length > original],
-        [number for number, length in enumerate(lengths) if length <= original],
+        [number for number in range(len(lengths)) if reach[number] > original],
+        [number for number in range(len(lengths)) if reach[number] <= original],
     ):
         for group in execution.groups([lengths[number] for number in numbers]) if numbers else []:
             chosen = [numbers[place] for place in group]
@@ -240,7 +245,8 @@ def dev_loss(model: PreTrainedModel, rows: Blocks, *, bf16: bool, logits_chunk: 
         logits_chunk: Tokens whose logits exist at a time.
     """
     mode = "packed" if model.config._attn_implementation == attention.NAME else "sorted"
-    execution = Execution(mode, rows.window)
+    dynamic = "dynamic" in rope_types(model.config)
+    execution = Execution(mode, 1 if dynamic else rows.window)  # then every piece is read by itself
     training = model.training
     # It may be the model of a training that goes on, whose forward method gives that training's loss.
     before = model.__dict__.pop("forward", None)
@@ -256,6 +262,8 @@ def dev_loss(model: PreTrainedModel, rows: Blocks, *, bf16: bool, logits_chunk: 
             for row in range(len(rows)):
                 batch = {key: value.to(model.device) for key, value in joined(rows.row(row)).items()}
                 for part in packs(batch, execution, rows.original):
+                    if dynamic:
+                        settle_frequencies(model, part["input_ids"].shape[1])
                     total += model(**part).loss.double().cpu()
                 advance()
     finally:

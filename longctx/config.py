@@ -12,7 +12,7 @@ from benchmarks.perplexity_config import PerplexityConfig
 from finewise.config import ColumnsConfig, ExperimentConfig, SplitsConfig, at_least, positive, setting
 from finewise.contrastive.config import MultipleNegativesRanking, check_batches
 from finewise.names import unknown
-from longctx.rope_config import ROPES, RopeConfig, SelfExtend, StretchConfig, Yarn, name_of
+from longctx.rope_config import ROPES, DynamicNtk, LongRope, RopeConfig, SelfExtend, StretchConfig, Yarn, name_of
 
 CAUSAL_METRICS = ("needle", "neg_log_loss")
 EMBEDDING_METRICS = ("passkey",)
@@ -213,8 +213,10 @@ class LongContextExperiment(ExperimentConfig):
             raise ValueError("curve=true is not measured for long context; leave it out")
         if self.stages.factors and not self.adapt:
             raise ValueError("stages.factors is not read with adapt=false; leave one of the two out")
-        if self.stages.factors and self.embeds:
-            raise ValueError("stages.factors is for language models; with objective=contrastive there is one stage")
+        if self.stages.factors and not isinstance(self.objective, LanguageModeling):
+            raise ValueError(
+                f"stages.factors is read with objective=lm; with objective={self.objective_name} there is one stage"
+            )
         if self.stages.factors and self.optim.max_steps is None:
             raise ValueError("stages.factors needs optim.max_steps, of which each stage gets its share")
         if self.stages.factors and 0 in self.stages.steps(self.optim.max_steps or 0):
@@ -315,11 +317,15 @@ class LongContextExperiment(ExperimentConfig):
             raise ValueError(
                 "execution=packed does not go with self_extend, whose attention is its own; set execution=auto"
             )
-        trained = {name_of(self.rope), *(self.compare if self.compare_adapted else ())}
-        if self.adapt and self.lora.rank and "dynamic" in trained:
+        if self.adapt and isinstance(self.rope, DynamicNtk):
             raise ValueError(
-                "lora.rank does not go with an adapted rope=dynamic, which is built anew for every length; set lora.rank=0, or "
-                "take another method"
+                "rope=dynamic has other frequencies at every length, and a step of training reads several: it is not trained; "
+                "train rope=ntk or yarn, or set adapt=false"
+            )
+        if self.adapt and isinstance(self.rope, LongRope) and not isinstance(self.objective, LanguageModeling):
+            raise ValueError(
+                f"rope=longrope is not trained with objective={self.objective_name}, whose batches hold long and short texts: "
+                "the longest would decide which list all are read by; take objective=lm, or another method"
             )
         for method in self.compare:
             if method not in ROPES:

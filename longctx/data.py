@@ -181,7 +181,10 @@ def training_blocks(
     """
     window = objective.window or (original if objective.pose else target)
     if window > target:
-        raise InputError(f"objective.window={window} is longer than the new window of {target} tokens; lower it")
+        raise InputError(
+            f"objective.window={window} is longer than the new window of {target} tokens (with stages, of one of them); "
+            "lower it"
+        )
     lengths = tokens.lengths
     documents, short = len(lengths), int((lengths <= original).sum())
     notes: list[str] = []
@@ -189,7 +192,7 @@ def training_blocks(
         notes.append(f"{reference}: {empty:,} of {documents:,} documents have fewer than two tokens and are not read")
     pieces = cut(whole(lengths), window)
     if objective.pose:
-        near, far = _for_pose(pieces, objective.short_share, seed)
+        near, far = _for_pose(pieces, objective.short_share, original, seed)
         left_out = 0
     else:
         if window > original and short == documents:
@@ -238,10 +241,10 @@ def _mixed(pieces: Pieces, share: float, original: int, seed: int) -> tuple[Piec
     return near.take(~found.left_out) + turned, far.take(~found.turned), int(found.left_out.sum())
 
 
-def _for_pose(pieces: Pieces, share: float, seed: int) -> tuple[Pieces, Pieces]:
-    """Return the pieces whose positions stay, and those whose positions skip."""
+def _for_pose(pieces: Pieces, share: float, original: int, seed: int) -> tuple[Pieces, Pieces]:
+    """Return the pieces whose positions stay, within the trained window, and those whose positions skip."""
     found = mix(pieces.predicted, np.zeros(0, dtype=np.int64), share, seed)
-    return pieces.take(found.turned), pieces.take(~found.turned)
+    return cut(pieces.take(found.turned), original), pieces.take(~found.turned)
 
 
 def _told(reference: str, lengths: Numbers, original: int, window: int) -> list[str]:

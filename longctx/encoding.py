@@ -10,8 +10,8 @@ from transformers import set_seed
 from benchmarks.by_length import ByLength, doublings
 from benchmarks.chunked import ChunkPool, LateChunking
 from benchmarks.passkey import Encode, PasskeySet, encoding_of, passkey, passkey_sets
-from finewise.console import err
-from finewise.data.tokens import token_limit
+from finewise.console import err, say
+from finewise.data.tokens import own_prompts, token_limit
 from finewise.device import describe, pick_device, use_bf16
 from finewise.encoder import Encoder, load_encoder, transformer
 from finewise.errors import InputError
@@ -56,11 +56,22 @@ class EmbeddingModel:
             )
         self.target = window(base.config, experiment.stretch)
         self.original = experiment.stretch.original or int(base.config.max_position_embeddings)
-        self.lengths = tuple(experiment.passkey.lengths or doublings(self.original, self.target))
+        self.lengths = tuple(sorted({*(experiment.passkey.lengths or doublings(self.original, self.target))}))
+        if self.lengths[-1] > self.target:
+            raise InputError(
+                f"passkey.lengths: {self.lengths[-1]} tokens are beyond the new window of {self.target}, where texts are cut; "
+                "lower it, or raise stretch.factor"
+            )
         check_methods(base, [arm.method for arm in arms_of(experiment)], self.original, self.target)
         self._pairs: LongPairs | None = None
         self._test: LongRetrieval | None = None
         self._sets: dict[str, list[PasskeySet]] = {}
+        self._beside: dict[str, Any] = {}
+        for name, way in BESIDE.items() if experiment.chunked else ():
+            try:
+                self._beside[name] = way(self.untuned)
+            except InputError as error:
+                say(f"note: {name} is left out: {error}")
         if experiment.adapt:
             # Mistakes in the data, and what does not fit, are told before everything is read.
             counted = [cut.longest for cut in self._data().report.truncation if cut.split == "train"]
@@ -115,8 +126,7 @@ class EmbeddingModel:
         """Score the untuned model, which reads the texts in windows, and BM25 where the documents are real."""
         held = self._held_out()
         found = []
-        for name, way in BESIDE.items() if self.experiment.chunked else ():
-            reader = way(self.untuned)
+        for name, reader in self._beside.items():
             found += self._passkey(reader, name, self.lengths, self.texts_seed)
             found += [held.read(reader, name)] if held else []
         return [*found, held.bm25()] if held else found
@@ -141,9 +151,10 @@ class EmbeddingModel:
 
     def _passkey(self, model: Any, system: str, lengths: Any, seed: int) -> list[ByLength]:
         split = "dev" if system == "dev" else "test"
-        config, tokenizer = self.experiment.passkey, self.untuned.tokenizer
+        config, tokenizer = replace(self.experiment.passkey, lengths=[]), self.untuned.tokenizer
         if split not in self._sets:
-            self._sets[split] = passkey_sets(lengths, config, tokenizer, seed=seed, wording=self.wording)
+            prompt = own_prompts(self.untuned.prompts)["document"]
+            self._sets[split] = passkey_sets(lengths, config, tokenizer, seed=seed, wording=self.wording, prompt=prompt)
         return passkey(
             self._encode(model),
             system,

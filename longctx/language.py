@@ -63,12 +63,14 @@ class LanguageModel:
         self.target = window(self.model.config, experiment.stretch)
         self.original = experiment.stretch.original or int(self.model.config.max_position_embeddings)
         self._check_stages()
-        self.lengths = tuple(experiment.needle.lengths or doublings(self.original, self.target))
+        self.lengths = tuple(sorted({*(experiment.needle.lengths or doublings(self.original, self.target))}))
         check_methods(self.model, [arm.method for arm in arms_of(experiment)], self.original, self.target)
         self._rows: dict[int, LongData | SftData] = {}
         self._pieces: list[tuple[str, Pieces]] | None = None
         if experiment.adapt:
-            self._data(self.target)  # mistakes in the data, and what does not fit, are told before hours of reading
+            # Mistakes in the data, and what does not fit, are told before hours of reading.
+            for factor in (*experiment.stages.factors[:-1], self.target / self.original):
+                self._data(StretchConfig(factor=factor).window(self.original))
         self._readings()
         self._check_memory()
 
@@ -122,19 +124,26 @@ class LanguageModel:
         assert outcome is not None
         return model, outcome
 
-    def dev_score(self, model: PreTrainedModel) -> float:
-        """Return the selection metric on dev; with adapt=false, when nothing is selected, the needle's."""
+    def dev_score(self, model: PreTrainedModel, target: int | None = None) -> float:
+        """Return the selection metric on dev; with adapt=false, when nothing is selected, the needle's.
+
+        Args:
+            model: As it is now.
+            target: The window of a stage: what is read and asked for within it; None: the new window.
+        """
+        target = target or self.target
         if self.experiment.adapt and self.experiment.selection.metric == "neg_log_loss":
-            data = self._data(self.target)
+            data = self._data(target)
             if isinstance(data, LongData):
                 return causal.dev_loss(model, data.dev, bf16=self.bf16)
             return -sft_loss.dev_loss(model, data.dev, bf16=self.bf16)
         config = self.experiment.needle
         few = replace(config, samples=max(1, config.samples // 4))
+        within = [length for length in self.lengths if length <= target or target == self.target] or [self.lengths[0]]
         found = needle(
             self._reader(model, few),
             "dev",
-            sorted({self.lengths[0], self.lengths[-1]}),
+            sorted({within[0], within[-1]}),
             few,
             seed=DEV_SEEDS + self.prompts_seed,
             wording=self.wording,
@@ -238,10 +247,14 @@ class LanguageModel:
         set_seed(experiment.seed)
         learner = with_lora(model, experiment.lora) if experiment.lora.rank else model
         data = self._data(target)
+
+        def score(model: PreTrainedModel) -> float:
+            return self.dev_score(model, target)
+
         if isinstance(data, LongData):
-            outcome = causal.train_lm(learner, self.tokenizer, data.train, experiment, run, score=self.dev_score)
+            outcome = causal.train_lm(learner, self.tokenizer, data.train, experiment, run, score=score)
         else:
-            outcome = train_sft(learner, self.tokenizer, data, experiment, run, score=self.dev_score)
+            outcome = train_sft(learner, self.tokenizer, data, experiment, run, score=score)
         return (merged(learner) if isinstance(learner, PeftModel) else model), outcome
 
     def _check_memory(self) -> None:

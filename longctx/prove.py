@@ -37,6 +37,7 @@ class Proof:
 def prove(found: Found, experiment: LongContextExperiment) -> Proof:
     """Compare the subject of the experiment with all that stands beside it."""
     resamples, seed = experiment.scoring.resamples, experiment.seed
+    original = found.facts["model"]["original"]
     about = subject_of(experiment).system
     benchmarks = list(dict.fromkeys(result.benchmark for result in found.results))
     scores: list[Score] = []
@@ -54,7 +55,7 @@ def prove(found: Found, experiment: LongContextExperiment) -> Proof:
         against = [row for other in others for row in by_length.compare(subject, other, resamples, seed)]
         comparisons += against
         if subject.metric in READS:
-            effective[benchmark] = {result.system: reach(result) for result in (subject, *others)}
+            effective[benchmark] = {result.system: reach(result, original) for result in (subject, *others)}
         words += short_cost(subject, against)
     return Proof(scores=scores, comparisons=comparisons, headlines=headlines, effective=effective, words=words)
 

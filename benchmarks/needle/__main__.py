@@ -40,9 +40,11 @@ def main(config: NeedleRunConfig) -> float:
 def show(config: NeedleRunConfig, run: Any, results: Any) -> float:
     """Print the table; return the mean over tasks at the longest length."""
     from benchmarks.needle.show import table
+    from finewise import record
     from finewise.console import out
 
-    out.print(table(results, config.resamples, config.seed))
+    original = record.read(run.dir / record.FILE)["model"]["original"]
+    out.print(table(results, original, config.resamples, config.seed))
     out.print(f"record, report and pictures: {run.dir}", markup=False, soft_wrap=True)
     return float(sum(result.mean(result.read()[-1]) for result in results) / len(results))
 
@@ -127,7 +129,7 @@ def write(run: Any, results: Any, facts: dict[str, Any], config: NeedleRunConfig
             "seed": config.seed,
             **facts,
             "data": {result.benchmark: result.data_revision for result in results},
-            "effective_length": {result.benchmark: reach(result) for result in results},
+            "effective_length": {result.benchmark: reach(result, original) for result in results},
             "scores": rows,
             "comparisons": [],
         },

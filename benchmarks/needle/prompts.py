@@ -4,6 +4,8 @@ A task draws a `Sketch`; here it is filled up. Prompts of one length and sample 
 needles and question, so that what stands before the shallower needle is the same text.
 """
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,7 +99,7 @@ def prompts(
                 id=f"{task} {length} {sample} {depth:g}",
                 text=one.text,
                 prefix=one.prefix,
-                answers=tuple(sorted(sketch.answers, key=one.text.index)) if sketch.as_told else sketch.answers,
+                answers=_as_told(sketch.answers, one.text) if sketch.as_told else sketch.answers,
                 metric=kind.metric,
                 new_tokens=max(kind.new_tokens, tokens(tokenizer, ", ".join(sketch.answers))),
                 chat=one.chat,
@@ -105,3 +107,14 @@ def prompts(
             for depth, one in zip(depths, cells, strict=True)
         ]
     return made
+
+
+def _as_told(answers: Sequence[str], text: str) -> tuple[str, ...]:
+    """Return answers in the order in which they first stand in the text, as words of their own."""
+
+    def place(answer: str) -> int:
+        found = re.search(rf"\b{re.escape(answer)}\b", text)
+        assert found is not None, "an answer stands in its text"
+        return found.start()
+
+    return tuple(sorted(answers, key=place))

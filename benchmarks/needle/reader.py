@@ -91,7 +91,7 @@ class Reader:
         new = 0 if self.way == FORCED else max(prompt.new_tokens for prompt in prompts)
         columns = max(len(each.tokens) for each in given) + new
         with evaluating(self.model_at(length)) as model:
-            _settle(model, length + new)
+            settle_frequencies(model, length + new)
             shared = kind_of(model.config) == "shared"
             most = rows_that_fit(model, columns, self.config.batch_tokens, bf16=self.bf16) if shared else 1
             for samples, kept in _batches(prompts, most, together=self.way == GENERATE):
@@ -194,12 +194,13 @@ def evaluating(model: PreTrainedModel) -> Iterator[PreTrainedModel]:
         model.train(training)
 
 
-def _settle(model: PreTrainedModel, length: int) -> None:
+def settle_frequencies(model: PreTrainedModel, length: int) -> None:
     """Fix dynamic NTK's frequencies at those of the longest text that can come; else they would follow the longest so far."""
     if "dynamic" in rope_types(model.config):
-        at = torch.tensor([[length - 1]], device=model.device)
-        with torch.inference_mode():
-            model(input_ids=torch.zeros_like(at), position_ids=at, use_cache=False)
+        for place in (0, length - 1):  # they only grow, but a text within the trained window makes them begin anew
+            at = torch.tensor([[place]], device=model.device)
+            with torch.inference_mode():
+                model(input_ids=torch.zeros_like(at), position_ids=at, use_cache=False)
 
 
 def _batches(prompts: Sequence[Prompt], most: int, *, together: bool) -> Iterator[tuple[list[list[int]], int]]:

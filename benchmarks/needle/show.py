@@ -40,31 +40,37 @@ def with_average(results: Sequence[ByLength]) -> list[ByLength]:
     return [*results, joined(same)]
 
 
-def base_score(result: ByLength) -> float:
-    """Return what a model scores where length is no difficulty: the mean over the lengths up to SHORT, or at the shortest.
+def base_score(result: ByLength, original: int) -> float:
+    """Return what a model scores where length is no difficulty: the mean over short lengths, or at the shortest.
 
-    NoLiMa's base score too is of contexts of up to 1K tokens (Modarressi et al. 2025, arXiv 2502.05167); the mean over them
-    depends less on the luck of few prompts than the shortest length alone.
+    Short are lengths up to SHORT and within the trained window: a model trained for fewer tokens would else lower its own
+    threshold by failing. NoLiMa's base score too is of contexts of up to 1K tokens (Modarressi et al. 2025, arXiv 2502.05167);
+    the mean over them depends less on the luck of few prompts than the shortest length alone.
     """
     lengths = result.read()
-    short = [length for length in lengths if length <= SHORT] or lengths[:1]
+    short = [length for length in lengths if length <= min(SHORT, original)] or lengths[:1]
     return sum(map(result.mean, short)) / len(short)
 
 
-def reach(result: ByLength) -> dict[str, int | None]:
-    """Return how far a model reads, in tokens: by RULER's threshold, and by NoLiMa's share of the model's base score."""
+def reach(result: ByLength, original: int) -> dict[str, int | None]:
+    """Return how far a model reads, in tokens: by RULER's threshold, and by NoLiMa's share of the model's base score.
+
+    Args:
+        result: Of one system and task.
+        original: The window that the model was trained with.
+    """
     return {
         "ruler": effective_length(result, threshold=THRESHOLD),
-        "nolima": relative_effective_length(result, base_score(result)),
+        "nolima": relative_effective_length(result, base_score(result, original)),
     }
 
 
-def table(results: Sequence[ByLength], resamples: int, seed: int) -> Table:
+def table(results: Sequence[ByLength], original: int, resamples: int, seed: int) -> Table:
     """Return the table for the terminal."""
     shown = Table(
         caption=escape(
             f"[...]: 95% interval over prompts; reads: longest length up to which the score is {THRESHOLD:.1%} (RULER), or "
-            "85% of the score up to 1K (NoLiMa)"
+            "85% of the score up to 1K within the trained window (NoLiMa)"
         ),
         caption_justify="left",
         box=SIMPLE_HEAD,
@@ -84,7 +90,7 @@ def table(results: Sequence[ByLength], resamples: int, seed: int) -> Table:
             else:
                 cells.append("")
         task = f"{result.benchmark.removeprefix('needle ')}\n{result.metric.replace('_', ' ')}"
-        far = ["none" if found is None else f"{found:,}" for found in reach(result).values()]
+        far = ["none" if found is None else f"{found:,}" for found in reach(result, original).values()]
         shown.add_row(*map(escape, (task, *cells, *far)))
     return shown
 

@@ -7,6 +7,8 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from benchmarks.by_length import PERPLEXITY, ByLength, doublings
+from benchmarks.needle.prefix_cache import rope_types
+from benchmarks.needle.reader import settle_frequencies
 from finewise.batching import micro_batches
 from finewise.features import ROW
 from longctx.cross_entropy import nll_sum
@@ -44,7 +46,11 @@ def row_losses(
     collator = Collator(rows, [[row] for row in range(len(rows))])
     chunk = max(1, LOGITS // inner.config.get_text_config().vocab_size)
     sums, counts = np.zeros(len(rows)), np.zeros(len(rows), np.int64)
-    for batch in micro_batches(rows.lengths.tolist(), BATCH_TOKENS):
+    kinds = rope_types(inner.config)
+    by_length = bool(kinds & {"dynamic", "longrope"})  # the longest text of a batch decides how all are read
+    for batch in micro_batches(rows.lengths.tolist(), 1 if by_length else BATCH_TOKENS):
+        if "dynamic" in kinds:
+            settle_frequencies(inner, int(rows.lengths[batch[0]]))
         made = collator([{ROW: row} for row in batch])
         ids, targets = made["input_ids"].to(inner.device), made["labels"][:, 1:].to(inner.device)
         with torch.autocast(inner.device.type, dtype=torch.bfloat16, enabled=bf16):

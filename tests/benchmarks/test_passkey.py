@@ -108,6 +108,22 @@ def test_facts_are_hidden_between_the_sentences_of_a_book(tokenizer, tmp_path):
         assert key[2:] in needle.query(key)
 
 
+def test_a_book_that_is_too_short_is_begun_again(tokenizer, tmp_path):
+    book = " ".join(f"Somebody said the {number} words." for number in range(50))
+    (tmp_path / "test.jsonl").write_text(json.dumps({"text": book}))
+    needle = Needle(str(tmp_path))
+    rng = np.random.default_rng(0)
+    texts = [needle.document(rng, key, 2000, tokenizer)[0] for key in needle.keys(rng, 8)]
+    assert all(1990 <= len(tokenizer(text)["input_ids"]) <= 2000 for text in texts)
+    assert len({text[:60] for text in texts}) > 4, "they begin in different places"
+
+
+def test_the_prompt_before_a_document_is_counted(tokenizer):
+    for one in passkey_sets([64], SMALL, tokenizer, seed=0, prompt="search document : "):
+        sizes = [len(tokenizer("search document : " + text)["input_ids"]) for text in one.documents]
+        assert 58 <= min(sizes) <= max(sizes) <= 64
+
+
 def test_too_short_and_too_many(tokenizer):
     with pytest.raises(InputError, match=r"passkey.lengths: 16 tokens are too few: what is hidden takes 2\d; set at"):
         passkey_sets([16], SMALL, tokenizer, seed=0)

@@ -28,7 +28,7 @@ from longctx.cross_entropy import gives_nll
 from longctx.data import reading_blocks
 from longctx.lora import merged, with_lora
 from longctx.pose import positions
-from longctx.rope_config import StretchConfig, Yarn
+from longctx.rope_config import DynamicNtk, StretchConfig, Yarn
 from longctx.stretch import stretch
 
 Build = Callable[..., PreTrainedModel]
@@ -163,6 +163,28 @@ def test_dev_loss_is_the_mean_over_all_predicted_tokens(tiny_causal: Build) -> N
     assert dev_loss(model, rows, bf16=False) == pytest.approx(-total / count, rel=1e-5)
     chosen(model, "packed")
     assert dev_loss(model, rows, bf16=False) == pytest.approx(-total / count, rel=1e-5)
+
+
+def test_dev_loss_of_dynamic_positions_is_that_of_each_piece_read_first(tiny_causal: Build) -> None:
+    plain = tiny_causal()
+    texts = documents((120, 50, 33, 100))
+    rows = reading_blocks(tokens_of(texts), 32, 128)
+    total = 0.0
+    for ids in texts:
+        row = torch.from_numpy(ids).long()[None]
+        total += summed(stretch(plain, DynamicNtk(), FOUR)(input_ids=row).logits, row)
+    assert dev_loss(stretch(plain, DynamicNtk(), FOUR), rows, bf16=False) == pytest.approx(
+        -total / rows.predicted, rel=1e-5
+    )
+
+
+def test_pieces_that_skip_and_pieces_that_stay_are_never_in_one_part(tiny_causal: Build) -> None:
+    texts, rng = documents((20, 30, 11, 25)), np.random.default_rng(0)
+    places = [positions(len(ids), 128, rng) if number % 2 else np.arange(len(ids)) for number, ids in enumerate(texts)]
+    for mode in ("packed", "sorted"):
+        execution = replace(chosen(tiny_causal(), mode), tokens=1000)
+        parts = list(packs(joined(list(zip(texts, places, strict=True))), execution, 32))
+        assert sorted(int(part["position_ids"].max()) >= 32 for part in parts) == [False, True]
 
 
 def periodic(count: int, length: int, seed: int = 0) -> list[np.ndarray]:

@@ -19,7 +19,7 @@ from longctx.config import (
     LoraConfig,
     StagesConfig,
 )
-from longctx.rope_config import ROPES, Abf, DynamicNtk, SelfExtend, StretchConfig
+from longctx.rope_config import ROPES, Abf, DynamicNtk, LongRope, SelfExtend, StretchConfig
 from longctx.train import main as _registered  # noqa: F401 - what the files of settings are read with
 
 SCHEMA = Schema(LongContextExperiment, {"rope": ROPES, "objective": OBJECTIVES})
@@ -111,12 +111,9 @@ def data(**parts: Any) -> LongDataConfig:
         (LanguageModeling, {"compare": ["yran"]}, "did you mean 'yarn'"),
         (LanguageModeling, {"compare": ["none", "none"]}, "compare names a method twice"),
         (LanguageModeling, {"compare": ["longrope"]}, "make it the run's own method: rope=longrope"),
-        (LanguageModeling, {"rope": DynamicNtk(), "lora": LoraConfig(rank=4)}, "set lora.rank=0"),
-        (
-            LanguageModeling,
-            {"compare": ["dynamic"], "compare_adapted": True, "lora": LoraConfig(rank=4)},
-            "set lora.rank=0",
-        ),
+        (LanguageModeling, {"rope": DynamicNtk()}, "train rope=ntk or yarn, or set adapt=false"),
+        (InstructionTuning, {"rope": LongRope(long_factors=[1.0])}, "take objective=lm, or another method"),
+        (Contrastive, {"rope": LongRope(long_factors=[1.0])}, "take objective=lm, or another method"),
         (LanguageModeling, {"seeds": 2, "parallel_seeds": 3}, "parallel_seeds=3 is more than seeds=2; lower it"),
         (
             LanguageModeling,
@@ -128,7 +125,7 @@ def data(**parts: Any) -> LongDataConfig:
         (LanguageModeling, {"curve": True}, "curve=true is not measured"),
         (LanguageModeling, {"stages": StagesConfig(factors=[2, 4])}, "needs optim.max_steps"),
         (LanguageModeling, {"stages": StagesConfig(factors=[4]), "adapt": False}, "not read with adapt=false"),
-        (Contrastive, {"stages": StagesConfig(factors=[4])}, "stages.factors is for language models"),
+        (Contrastive, {"stages": StagesConfig(factors=[4])}, "stages.factors is read with objective=lm"),
         (
             LanguageModeling,
             {"stages": StagesConfig(factors=[2, 4, 8]), "optim": OptimConfig(max_steps=2)},

@@ -97,6 +97,17 @@ def test_nothing_long_is_an_error_unless_positions_skip(tmp_path: Path, tokenize
     assert 48 < reach < 64
 
 
+def test_short_pieces_beside_skipping_ones_are_within_the_trained_window(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    data = load(tmp_path, tokenizer, [200] * 30, LanguageModeling(pose=True, window=32, short_share=0.5))
+    assert data.train.short_share == pytest.approx(0.5, abs=0.05)
+    pieces = [piece for row in range(len(data.train)) for piece in data.train.row(row)]
+    assert max(len(ids) for ids, _ in pieces) == 32
+    still = [len(ids) for ids, places in pieces if places[-1] == len(ids) - 1]
+    assert sum(size > 16 for size in still) <= 0.05 * len(still), "but for those whose skip is drawn as none"
+
+
 def test_a_window_beyond_the_new_one_is_refused(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
     with pytest.raises(InputError, match=r"objective.window=65 is longer than the new window of 64 tokens"):
         load(tmp_path, tokenizer, [200] * 10, LanguageModeling(window=65))

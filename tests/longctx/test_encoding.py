@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Pooling
 
 from benchmarks.needle.config import NeedleConfig, PasskeyConfig
 from benchmarks.perplexity_config import PerplexityConfig
@@ -123,6 +124,31 @@ def test_a_training_beyond_the_memory_is_told_when_the_model_is_opened(
     monkeypatch.setattr("longctx.memory.available", lambda device: 2_000_000)
     with pytest.raises(InputError, match=r"^a training step of 200 tokens takes about .* set [^\n]*$"):
         subject_for(experiment, tmp_path)
+
+
+def test_texts_that_would_be_cut_are_told_when_the_model_is_opened(searching: Make, tmp_path: Path) -> None:
+    passkey = PasskeyConfig(queries=2, documents=4, kinds=["passkey"], lengths=[512, 64])
+    with pytest.raises(InputError, match=r"^passkey\.lengths: 512 tokens are beyond the new window of 256, [^\n]*$"):
+        subject_for(searching(passkey=passkey), tmp_path)
+
+
+def test_dev_reads_the_shortest_and_the_longest_length_alone(searching: Make, tmp_path: Path) -> None:
+    passkey = PasskeyConfig(queries=2, documents=4, kinds=["passkey"], lengths=[64, 128, 200, 256])
+    subject = subject_for(searching(passkey=passkey), tmp_path)
+    subject.dev_score(subject.untuned)
+    assert [one.length for one in subject._sets["dev"]] == [64, 256]
+
+
+def test_late_chunking_is_left_out_for_a_model_that_does_not_pool_by_the_mean(
+    searching: Make, encoder_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = SentenceTransformer(str(encoder_folder), device="cpu")
+    model[1] = Pooling(64, pooling_mode="cls")
+    model.save(str(tmp_path / "cls"), create_model_card=False)
+    subject = subject_for(searching(model=ModelConfig(name=str(tmp_path / "cls"))), tmp_path)
+    assert "note: late chunking is left out" in capsys.readouterr().err
+    run = Run(tmp_path, "longctx", "test", {"attempts": 1}, None)
+    assert {result.system for result in subject.beside(run)} == {"chunk and pool"}
 
 
 def test_dynamic_positions_are_computed_as_one_batch(searching: Make, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPTNeoXForCausalLM
 
 from benchmarks.by_length import ByLength
+from benchmarks.needle.config import NeedleConfig
 from benchmarks.perplexity_config import PerplexityConfig
 from finewise.config import ModelConfig, OptimConfig, SelectionConfig
 from finewise.errors import InputError
@@ -130,6 +131,26 @@ def test_stages_that_end_elsewhere_are_told_when_the_model_is_opened(
     message = r"^stages\.factors=\[2\.?0?, 3\.?0?\] ends at 192 tokens, and the new window has 256; let it end with 4$"
     with pytest.raises(InputError, match=message):
         LanguageModel(experiment, run_in(tmp_path), 0)
+
+
+def test_a_stage_that_its_data_does_not_fit_is_told_when_the_model_is_opened(
+    reading: Make, long_documents: Path, tmp_path: Path
+) -> None:
+    experiment = reading(
+        adapt=True,
+        data=LongDataConfig(train=str(long_documents), dev_size=3, test_size=3),
+        objective=LanguageModeling(window=256),
+        stages=StagesConfig(factors=[2, 4]),
+        optim=OptimConfig(max_steps=4),
+        selection=SelectionConfig(metric="needle"),
+    )
+    with pytest.raises(InputError, match=r"^objective\.window=256 is longer than the new window of 128 tokens[^\n]*$"):
+        LanguageModel(experiment, run_in(tmp_path), 0)
+
+
+def test_lengths_are_read_in_order_and_once(reading: Make, tmp_path: Path) -> None:
+    needle = NeedleConfig(tasks=["niah_single_1"], samples=1, depths=[0.0], lengths=[256, 64, 64])
+    assert LanguageModel(reading(needle=needle), run_in(tmp_path), 0).lengths == (64, 256)
 
 
 def test_perplexity_is_never_read_of_what_is_trained_on(

@@ -63,6 +63,7 @@ class CommonWords:
             question=f"Which {self.common} words stand most often in the list above?",
             begun=f"The {self.common} words that stand most often in the list are",
             answers=tuple(answers),
+            as_told=True,
         )
 
 

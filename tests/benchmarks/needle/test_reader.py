@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.needle.config import NeedleConfig
 from benchmarks.needle.prefix_cache import CachedRows, kind_of
-from benchmarks.needle.reader import Reader, expected
+from benchmarks.needle.reader import Reader, expected, settle_frequencies
 from benchmarks.needle.scoring import score
 
 FAMILIES = ["llama", "qwen2", "mistral", "gemma3", "dynamic"]
@@ -46,6 +46,17 @@ def test_generated_answers_are_the_librarys(
     else:
         assert answers == library(model, found, prompts)
     assert any(answers)
+
+
+def test_dynamic_frequencies_do_not_stay_those_of_an_earlier_task(tiny_causal: Any) -> None:
+    def frequencies(model: Any, *lengths: int) -> torch.Tensor:
+        for length in lengths:
+            settle_frequencies(model, length)
+        return model.model.rotary_emb.inv_freq.clone()  # type: ignore[no-any-return]
+
+    wanted = frequencies(tiny_causal("dynamic"), 64)
+    assert torch.equal(frequencies(tiny_causal("dynamic"), 64, 256, 64), wanted)
+    assert not torch.equal(frequencies(tiny_causal("dynamic"), 256), wanted)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -25,8 +25,14 @@ def result(means: dict[int, float]) -> ByLength:
     ],
 )
 def test_the_base_score_is_that_of_the_short_lengths(means: dict[int, float], base: float) -> None:
-    assert base_score(result(means)) == pytest.approx(base)
+    assert base_score(result(means), 4096) == pytest.approx(base)
+
+
+def test_lengths_beyond_the_trained_window_do_not_lower_the_base_score() -> None:
+    means = {64: 0.97, 128: 0.85, 256: 0.53, 512: 0.15, 1024: 0.03}
+    assert base_score(result(means), 64) == pytest.approx(0.97)
+    assert reach(result(means), 64)["nolima"] == 128
 
 
 def test_a_luckless_shortest_length_does_not_lower_what_is_asked_of_the_others() -> None:
-    assert reach(result({256: 0.9, 512: 1.0, 1024: 1.0, 2048: 0.8})) == {"ruler": 1024, "nolima": 1024}
+    assert reach(result({256: 0.9, 512: 1.0, 1024: 1.0, 2048: 0.8}), 4096) == {"ruler": 1024, "nolima": 1024}

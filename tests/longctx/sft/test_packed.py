@@ -15,10 +15,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from finewise.features import ROW
+from longctx.rope_config import DynamicNtk, LongRope, StretchConfig
 from longctx.sft.loss import dev_loss
 from longctx.sft.packed import IGNORED, Collator, packs
 from longctx.sft.render import Renderer
 from longctx.sft.rows import ChatRows, read_chats
+from longctx.stretch import stretch
 
 Tokenizers = Callable[[str], PreTrainedTokenizerFast]
 
@@ -99,6 +101,21 @@ def test_dev_loss_is_the_mean_over_the_answers_tokens(language_model: PreTrained
     with torch.no_grad():
         expected = torch.cat(alone(language_model, rows)).mean()
     assert dev_loss(language_model, rows) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_dev_loss_of_positions_that_follow_the_length_is_that_of_each_chat_read_first(
+    language_model: PreTrainedModel, rows: ChatRows
+) -> None:
+    size, how = language_model.config.hidden_size // language_model.config.num_attention_heads, StretchConfig(factor=8)
+    lists = LongRope(long_factors=[4.0] * (size // 2))
+    for method in (DynamicNtk(), lists):
+        small = how.original = int(np.median(rows.lengths))
+        assert rows.lengths.min() < small < rows.lengths.max()
+        with torch.no_grad():
+            expected = [alone(stretch(language_model, method, how), rows)[row].sum() for row in range(len(rows))]
+        count = sum(int(rows.tokens(row)[1][1:].sum()) for row in range(len(rows)))
+        found = dev_loss(stretch(language_model, method, how), rows)
+        assert found == pytest.approx(float(torch.stack(expected).sum()) / count, rel=1e-5)
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=60))
