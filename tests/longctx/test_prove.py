@@ -24,7 +24,9 @@ def result(system: str, near: float, far: float, metric: str = "exact", benchmar
 
 
 def found(*results: ByLength) -> Found:
-    return Found(results=list(results), outcome=None, best=0.0, before=0.0, test_reads=1, facts={"model": {"original": 64}})
+    return Found(
+        results=list(results), outcome=None, best=0.0, before=0.0, test_reads=1, facts={"model": {"original": 64}}
+    )
 
 
 def experiment(**more: Any) -> LongContextExperiment:
