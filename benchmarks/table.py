@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmarks.metrics.classes import METRICS
+from benchmarks.metrics.ranking import METRICS as RANKING
 from finewise.record import Comparison, Score
 
 ALPHA = 0.05
@@ -125,7 +126,7 @@ def score_table(scores: Sequence[Score], comparisons: Sequence[Comparison], head
         comparisons: Those of the headline metric are shown in the row of the system that they compare with.
         headline: The metric shown first, and with its interval.
     """
-    over = "examples, or groups of them" if headline in METRICS else "queries"
+    over = "queries" if headline.partition("@")[0] in RANKING else "examples, or groups of them"
     table = Table(
         caption=escape(f"[...]: 95% interval over {over}"), caption_justify="left", box=SIMPLE_HEAD, padding=0
     )

@@ -273,9 +273,9 @@ def markdown(found: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def key_of(given: argparse.Namespace) -> str:
-    """Return what decides a run's numbers besides its system, shots and seed."""
-    own = (LEARNING_RATE, ITERATIONS, MOST_STEPS)
+def key_of(given: argparse.Namespace, system: str) -> str:
+    """Return what decides a run's numbers besides its shots and seed."""
+    own = (LEARNING_RATE, ITERATIONS, MOST_STEPS) if system == "few_shot" else ()
     return combine(given.data, *sorted(given.labels), given.model, given.limit, given.setfit_steps, *own)
 
 
@@ -285,7 +285,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.cell is not None:
         system, shots, seed = given.cell.split(",")
         cell = measure(given, system, int(shots), int(seed))
-        write_json(given.folder / FILE.format(system=system, shots=shots, seed=seed), {"key": key_of(given), **cell})
+        write_json(
+            given.folder / FILE.format(system=system, shots=shots, seed=seed), {"key": key_of(given, system), **cell}
+        )
         return 0
     given.folder.mkdir(parents=True, exist_ok=True)
     raw = list(sys.argv[1:] if arguments is None else arguments)
@@ -294,7 +296,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for shots in given.shots:
             for system in given.systems:
                 path = given.folder / FILE.format(system=system, shots=shots, seed=seed)
-                if not _known(path, given):
+                if not _known(path, given, system):
                     command = [
                         sys.executable,
                         "-m",
@@ -321,9 +323,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def _known(path: Path, given: argparse.Namespace) -> bool:
+def _known(path: Path, given: argparse.Namespace, system: str) -> bool:
     """Tell whether a run with these settings is finished."""
-    return path.is_file() and bool(json.loads(path.read_text(encoding="utf-8"))["key"] == key_of(given))
+    return path.is_file() and bool(json.loads(path.read_text(encoding="utf-8"))["key"] == key_of(given, system))
 
 
 if __name__ == "__main__":

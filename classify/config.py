@@ -154,7 +154,9 @@ class ClassifyExperiment(ExperimentConfig):
     audit: LabelAuditConfig = setting(LabelAuditConfig, "checks of the data before training")
     optim: OptimConfig = setting(lambda: OptimConfig(batch_size=32), "how the weights are moved")
     selection: SelectionConfig = setting(lambda: SelectionConfig(metric="f1_macro"), "how dev chooses the checkpoint")
-    method: MethodConfig = setting(Full, "the way to a classifier: method=full, lp_ft, lora, linear_probe, knn, ...")
+    method: MethodConfig = setting(
+        ProbeFirst, "the way to a classifier: method=lp_ft, full, lora, linear_probe, knn, ..."
+    )
     loss: LossConfig = setting(Auto, "the loss: loss=auto, cross_entropy, focal, logit_adjusted, bce, asymmetric, ...")
     reading: ReadingConfig = setting(ReadingConfig, "what is read of a text that is longer than the model's limit")
     tuning: TuningConfig = setting(TuningConfig, "the head, and which part of the model learns how fast")

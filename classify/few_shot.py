@@ -37,6 +37,9 @@ from finewise.errors import InputError
 from finewise.fit import Outcome, total_steps
 from finewise.run import Run
 
+CELLS = 1 << 24
+"""Pairs of pairs that are compared at a time: 64 MiB of differences."""
+
 STRENGTH = 1.0
 """C of the logistic regression on unit embeddings, scikit-learn's and SetFit's default."""
 
@@ -70,11 +73,11 @@ def likeness(sets: Tensor) -> Tensor:
 
 
 def contrastive(features: Tensor, like: Tensor, same: Tensor, scale: float) -> Tensor:
-    """Return (B,) -sum_p w_ip log softmax_j(scale * cos_ij)_p: how likely each row finds those that its labels are like.
+    """Return (B,) log(1 + sum exp(scale * (cos_in - cos_ip))) over all p, n where row p is more like row i than row n is.
 
-    For single labels it is the supervised contrastive loss (Khosla et al. 2020, arXiv 2004.11362, eq. 2) at temperature
-    1 / scale; rows that are alike in part (several labels, paths) weigh as much as they are alike, w_ip = like_ip / sum_p
-    like_ip. A row that is like no other gives 0, and a text is never compared with an equal one.
+    The unified pair loss (Sun et al. 2020, arXiv 2002.10857, eq. 1, without margin): for single labels, p are rows of the same
+    class and n those of others; labels that are alike in part (several labels, paths) are put in order in the same way, as
+    CoSENT does with scores. A row that is equally like all others gives 0, and a text is never compared with an equal one.
 
     Hardest triplets are not used: with 54 classes the embeddings fall into one point.
 
@@ -82,14 +85,19 @@ def contrastive(features: Tensor, like: Tensor, same: Tensor, scale: float) -> T
         features: (B, D).
         like: (B, B) in [0, 1].
         same: (B, B) where the texts are equal, the diagonal among them.
-        scale: Above 0.
+        scale: Above 0; a large one leaves pairs alone whose order is right.
     """
     unit = functional.normalize(features.float(), dim=1)
-    # Far below every cosine, and finite: a row whose texts are all equal has no gradient that is no number.
-    logits = (scale * unit @ unit.T).masked_fill(same, torch.finfo(torch.float32).min)
-    weights = like.masked_fill(same, 0)
-    found = (weights * torch.log_softmax(logits, dim=1).masked_fill(same, 0)).sum(1)
-    return -found / weights.sum(1).clamp_min(torch.finfo(torch.float32).tiny)
+    cosine = unit @ unit.T
+    losses = []
+    rows = max(1, CELLS // len(cosine) ** 2)
+    for start in range(0, len(cosine), rows):
+        part, by, out = (values[start : start + rows] for values in (cosine, like, same))
+        counts = (by[:, :, None] > by[:, None, :]) & ~out[:, :, None] & ~out[:, None, :]
+        # Far below every gap, and finite: a row that nothing is compared with has a gradient of 0, and not none.
+        gaps = (scale * (part[:, None, :] - part[:, :, None])).masked_fill(~counts, torch.finfo(torch.float32).min)
+        losses.append(functional.softplus(gaps.flatten(1).logsumexp(1)))
+    return torch.cat(losses)
 
 
 class ClassBatches(Sampler[int]):

@@ -14,9 +14,7 @@ class FewShotConfig:
     rows_per_class: int = setting(
         2, "rows of one class in a batch, at least; optim.batch_size is the rows of all its classes"
     )
-    scale: float = setting(
-        10.0, "cosines are multiplied by it in the loss (1 / temperature); large leaves texts alone that are in order"
-    )
+    scale: float = setting(10.0, "cosines are multiplied by it in the loss; large leaves texts alone that are in order")
 
     def __post_init__(self) -> None:
         at_least("method.shots", self.shots, 2)

@@ -39,7 +39,7 @@ def test_the_interval_is_students_and_the_gain_is_paired() -> None:
 
 def test_finished_runs_are_not_repeated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--folder", str(tmp_path), "--shots", "8", "--seeds", "1", "--systems", "few_shot"]
-    key = key_of(parser().parse_args(arguments))
+    key = key_of(parser().parse_args(arguments), "few_shot")
     kept = {"key": key, **cell("few_shot", 1, 0.5)}
     (tmp_path / FILE.format(system="few_shot", shots=8, seed=1)).write_text(json.dumps(kept))
     assert main([*arguments, "--json", str(tmp_path / "all.json")]) == 0
@@ -49,4 +49,4 @@ def test_finished_runs_are_not_repeated(tmp_path: Path, capsys: pytest.CaptureFi
 
 def test_other_settings_are_other_runs() -> None:
     one, other = parser().parse_args([]), parser().parse_args(["--limit", "128"])
-    assert key_of(one) != key_of(other)
+    assert key_of(one, "setfit") != key_of(other, "setfit")
