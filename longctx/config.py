@@ -213,10 +213,8 @@ class LongContextExperiment(ExperimentConfig):
             raise ValueError("curve=true is not measured for long context; leave it out")
         if self.stages.factors and not self.adapt:
             raise ValueError("stages.factors is not read with adapt=false; leave one of the two out")
-        if self.stages.factors and not isinstance(self.objective, LanguageModeling):
-            raise ValueError(
-                f"stages.factors is read with objective=lm; with objective={self.objective_name} there is one stage"
-            )
+        if self.stages.factors and self.embeds:
+            raise ValueError("stages.factors is for language models; with objective=contrastive there is one stage")
         if self.stages.factors and self.optim.max_steps is None:
             raise ValueError("stages.factors needs optim.max_steps, of which each stage gets its share")
         if self.stages.factors and 0 in self.stages.steps(self.optim.max_steps or 0):

@@ -125,7 +125,7 @@ def data(**parts: Any) -> LongDataConfig:
         (LanguageModeling, {"curve": True}, "curve=true is not measured"),
         (LanguageModeling, {"stages": StagesConfig(factors=[2, 4])}, "needs optim.max_steps"),
         (LanguageModeling, {"stages": StagesConfig(factors=[4]), "adapt": False}, "not read with adapt=false"),
-        (Contrastive, {"stages": StagesConfig(factors=[4])}, "stages.factors is read with objective=lm"),
+        (Contrastive, {"stages": StagesConfig(factors=[4])}, "stages.factors is for language models"),
         (
             LanguageModeling,
             {"stages": StagesConfig(factors=[2, 4, 8]), "optim": OptimConfig(max_steps=2)},
