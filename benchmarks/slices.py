@@ -51,11 +51,20 @@ def slices(
         return _by_class(result, metric, resamples, seed)
     if by == "length":
         parts = _quarters(np.array([len(text) for text in data.texts]), "characters")
-    elif by in data.columns:
-        parts = _by_value(data.columns[by])
     else:
-        raise InputError(f"{data.name}: {unknown('slice', by, ['length', 'class', *data.columns])}")
+        check_slice(by, data)
+        parts = _by_value(data.columns[by])
     return [_row(name, result.select(rows), metric, resamples, seed) for name, rows in parts]
+
+
+def check_slice(by: str, data: Labelled) -> None:
+    """Refuse what the rows cannot be cut by.
+
+    Raises:
+        InputError: They have no such column.
+    """
+    if by not in ("length", "class", *data.columns):
+        raise InputError(f"scoring.slices: {data.name}: {unknown('slice', by, ['length', 'class', *data.columns])}")
 
 
 def _row(name: str, result: Classified, metric: str, resamples: int, seed: int, n: int | None = None) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from benchmarks.metrics.outcome import Outcome
 from classify.predict_config import PredictConfig
 from classify.table import Chunk, Texts
 from finewise.console import out
+from finewise.data.labels.cells import UnlabelledError, label_name
 from finewise.data.table import shown
 from finewise.errors import InputError
 from finewise.names import nearest
@@ -38,7 +39,7 @@ class Agreement:
         self.gold: list[NDArray[Any]] = []
         self.predicted: list[NDArray[Any]] = []
         self.abstained: list[NDArray[np.bool_]] = []
-        self.inside = 0
+        self.inside: list[NDArray[np.float64]] = []
 
     def read(self, chunk: Chunk) -> NDArray[Any]:
         """Return the labels of a chunk, (n,) or (n, K) bool.
@@ -64,8 +65,12 @@ class Agreement:
         self.predicted.append(answers.labels)
         self.abstained.append(answers.abstained)
         if answers.sets is not None:
-            hits = answers.sets & gold if self.multi else answers.sets[np.arange(len(gold)), gold]
-            self.inside += int(hits.sum())
+            if self.multi:  # what was promised: the mean over texts with labels of the share of their labels
+                labelled = gold.any(axis=1)
+                inside, right = (answers.sets & gold)[labelled].sum(axis=1), gold[labelled].sum(axis=1)
+                self.inside.append(inside / right)
+            else:
+                self.inside.append(answers.sets[np.arange(len(gold)), gold].astype(np.float64))
 
     def show(self) -> float:
         """Print the scores, of all rows and of those that were decided; return the first."""
@@ -74,10 +79,9 @@ class Agreement:
         if abstained.any() and not abstained.all():
             self._show("without the undecided: ", ~abstained)
         if self.config.level is not None:
-            labels = sum(int(gold.sum()) if self.multi else len(gold) for gold in self.gold)
-            out.print(
-                f"right labels inside the sets of level {self.config.level:g}: {self.inside / max(1, labels):.4f}"
-            )
+            shares = np.concatenate(self.inside)
+            share = f"{shares.mean():.4f}" if len(shares) else "no text has a label"
+            out.print(f"right labels inside the sets of level {self.config.level:g}: {share}")
         return first
 
     def _show(self, what: str, rows: NDArray[np.bool_]) -> float:
@@ -95,9 +99,17 @@ class Agreement:
         where = f"{self.texts.name}: {self.texts.unit} {number}: '{self.config.gold}'"
         if not self.multi and len(items) != 1:
             raise InputError(f"{where} must be one label; got {shown(cell)}")
+        found = []
         for item in items:
-            if str(item) not in self.places:
-                guess = nearest(str(item), self.names)
+            try:
+                name, _ = label_name(item, None)  # as the training read it
+            except UnlabelledError:
+                raise InputError(f"{where} says nothing; remove the row, or set score=false") from None
+            except ValueError as error:
+                raise InputError(f"{where} {error}") from None
+            if name not in self.places:
+                guess = nearest(name, self.names)
                 hint = f"; did you mean '{guess}'?" if guess else ""
                 raise InputError(f"{where} holds {shown(item)}, which the model does not know{hint}")
-        return [self.places[str(item)] for item in items]
+            found.append(self.places[name])
+        return found

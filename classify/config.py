@@ -6,7 +6,7 @@ from typing import ClassVar
 from benchmarks.config import ClassScoringConfig
 from benchmarks.metrics.classes import METRICS, check_metric
 from classify.decisions.config import DecideConfig
-from classify.distil_config import FewerLayersConfig, StaticConfig
+from classify.distil_config import FewerLayersConfig, SoftLabelsConfig, StaticConfig
 from classify.few_shot_config import FewShotConfig
 from classify.losses_config import Auto, LossConfig, loss_for
 from classify.model_config import LoraConfig, TuningConfig
@@ -42,7 +42,7 @@ class Full(MethodConfig):
 class ProbeFirst(MethodConfig):
     """The head starts as a linear probe, then all weights learn (LP-FT: Kumar et al. 2022): less is forgotten."""
 
-    probe_rows: int = setting(8192, "fit the probe on at most this many training rows")
+    probe_rows: int = setting(16384, "fit the probe on at most this many training rows")
 
     def __post_init__(self) -> None:
         at_least("method.probe_rows", self.probe_rows, 2)
@@ -184,6 +184,17 @@ class ClassifyExperiment(ExperimentConfig):
         if isinstance(self.method, Neighbours) and self.reading.how == "chunks":
             raise ValueError(
                 "reading.how=chunks gives a text several embeddings, and method=knn compares one; set head or head_tail"
+            )
+        if isinstance(self.method, SoftLabelsConfig) and self.method.alpha == 1 and self.loss != Auto():
+            raise ValueError("loss has no effect with method.alpha=1, which learns from the teacher alone; remove one")
+        if self.curve and self.optim.warmup >= 1:
+            raise ValueError(
+                f"optim.warmup={self.optim.warmup:g} steps do not go with curve=true, whose parts have fewer steps; give "
+                "a share below 1"
+            )
+        if self.model.document_prompt and not self.model.query_prompt:
+            raise ValueError(
+                "model.document_prompt is not read by a classifier, which puts model.query_prompt before every text; set that"
             )
         if not self.method.trains:
             self._refuse_training()

@@ -13,7 +13,7 @@ from benchmarks.embedded import Embedded
 from benchmarks.table import label
 from benchmarks.text.logistic import probabilities
 from benchmarks.text_baselines import Baseline as Fitted
-from classify.config import ClassifyExperiment
+from classify.config import ClassifyExperiment, FewShot
 from classify.ways import learn
 from finewise.curves.advise import Baseline
 from finewise.curves.points import FILE, Point, learning_curve
@@ -46,8 +46,10 @@ def measure_curve(
     space, train, metric = data.space, data.train, experiment.selection.metric
     multi = space.kind == "multi"
     order = nested(len(train), experiment.seed) if multi else nested_by_class(train.labels, experiment.seed)
+    # Contrast needs two rows of a class.
+    least = len(space) * (2 if isinstance(experiment.method, FewShot) else 1)
     sizes = subset_sizes(
-        len(train), experiment.learning_curve.fractions, minimum=max(len(space), experiment.optim.batch_size)
+        len(train), experiment.learning_curve.fractions, minimum=max(least, experiment.optim.batch_size)
     )
     resamples, seed = experiment.scoring.resamples, experiment.seed
 

@@ -1,6 +1,7 @@
 """The labelled rows of an experiment, and whether its settings fit their kind."""
 
 from benchmarks.metrics.classes import check_metric
+from benchmarks.slices import check_slice
 from classify.config import ClassifyExperiment, FewShot
 from classify.decide import check_config
 from classify.losses_config import loss_for
@@ -30,5 +31,9 @@ def load(experiment: ClassifyExperiment, run: Run) -> LabelledData:
             check_metric(metric, kind)
     except ValueError as error:
         raise InputError(str(error)) from None
-    check_config(experiment.decide, kind, data.space.names, rows=len(data.dev))
+    for by in experiment.scoring.slices:
+        check_slice(by, data.test)
+    # In multi-label a promise is made for texts that have a label.
+    promising = int(data.dev.labels.any(axis=1).sum()) if kind == "multi" else len(data.dev)
+    check_config(experiment.decide, kind, data.space.names, rows=promising)
     return data

@@ -112,6 +112,8 @@ class Decisions:
         table = costs if costs is not None or config.costs is None else read_costs(config.costs, multi)
         matrix = cost_matrix(table, names, multi) if goal == "cost" and table is not None else None
         cuts, notes = _thresholds(goal, held, gold, names, config.precision, matrix)
+        if config.calibration == "auto" and len(gold) < 2 * calibration.FOLDS:
+            notes.append(f"calibration: none, because {len(gold)} dev rows are too few")
         found = cls(
             kind=kind,
             names=tuple(names),
@@ -347,6 +349,11 @@ def check_config(
             cost_matrix(table, names, multi, config.costs or "decide.costs")
     if multi and config.sets in ("aps", "raps"):
         raise InputError(f"decide.sets={config.sets} is for one right label; multi-label data has decide.sets=lac")
+    if rows is not None and rows < 2 * calibration.FOLDS and config.calibration not in ("auto", "none"):
+        raise InputError(
+            f"decide.calibration={config.calibration} needs at least {2 * calibration.FOLDS} dev rows, and dev has {rows}; "
+            "give more, or set decide.calibration=none"
+        )
     if rows is not None and config.sets != "none":
         conformal.check_rows(config.levels, rows)
 

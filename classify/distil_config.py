@@ -23,6 +23,10 @@ class SoftLabelsConfig:
         positive("method.temperature", self.temperature)
         if not 0 <= self.alpha <= 1:
             raise ValueError(f"method.alpha must be in [0, 1]; got {self.alpha}")
+        if self.temperature != 2.0 and self.alpha == 0:
+            raise ValueError(
+                "method.temperature has no effect with method.alpha=0, which learns from labels alone; remove one"
+            )
         if self.unlabelled is not None and self.alpha == 0:
             raise ValueError(
                 "method.unlabelled has no effect with method.alpha=0, which learns from labels alone; remove one"

@@ -23,6 +23,7 @@ from finewise.console import say
 from finewise.curves.worth import Worth
 from finewise.data.labels.load import LabelledData
 from finewise.device import describe
+from finewise.errors import InputError
 from finewise.record import rows
 from finewise.references import model_reference
 from finewise.report import page, table
@@ -43,8 +44,13 @@ def save_model(
         decisions.save(part)
         if experiment.onnx:
             own_code = code_file(trained.model)
-            far = export_onnx(part, part / "model.onnx", list(data.dev.texts[:32]), trust_remote_code=bool(own_code))
-            say(f"model.onnx: its logits differ from the model's by {far:.1g} at most")
+            file = part / "model.onnx"
+            try:
+                far = export_onnx(part, file, list(data.dev.texts[:32]), trust_remote_code=bool(own_code))
+                say(f"model.onnx: its logits differ from the model's by {far:.1g} at most")
+            except InputError as error:  # what was trained for hours is kept
+                file.unlink(missing_ok=True)
+                say(f"warning: the model is saved without model.onnx: {error}")
         (part / "README.md").write_text(model_card(trained, proof, data, experiment), encoding="utf-8")
 
 

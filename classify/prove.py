@@ -95,7 +95,9 @@ def prove(
     raw = trained.logits(test.texts, "classify test")
     probabilities = decisions.probabilities(raw)
     results = [evaluate(test, "tuned", probabilities, decisions.decide(probabilities))]
-    plain = replace(experiment.decide, sets="none", sets_per_class=False, target_accuracy=None, target_coverage=None)
+    plain = replace(
+        experiment.decide, sets="none", levels=[], sets_per_class=False, target_accuracy=None, target_coverage=None
+    )
     for name, found in baselines.items():
         on_dev, on_test = found.probabilities
         own = Decisions.fit(

@@ -1,5 +1,6 @@
 """`python -m classify.train +exp=classify-quickstart`: train a text classifier on labelled rows and prove the gain."""
 
+from pathlib import Path
 from typing import Any
 
 from classify.config import METHODS, ClassifyExperiment
@@ -27,17 +28,21 @@ def main(experiment: ClassifyExperiment) -> float:
     """
     from benchmarks.result import show
     from finewise.data.sources import revision
-    from finewise.inputs import check_inputs, check_packages, own_references, pin_inputs
+    from finewise.inputs import check_inputs, check_packages, check_split, own_references, pin_inputs
     from finewise.processes import leave
     from finewise.references import content_of, model_reference
     from finewise.run import Run
 
     references = own_references(experiment)
     check_inputs(experiment, references, labelled=True)
+    if isinstance(experiment.method, SoftLabelsConfig):
+        check_split("method.teacher", model_reference(experiment.method.teacher), experiment)
     if experiment.onnx:
         check_packages("onnx=true", "onnx", "onnxruntime")
     with Run.open("classify", experiment, resume=experiment.resume) as run:
         pin_inputs(run, experiment, references)
+        if experiment.decide.costs is not None:
+            run.pin("decide.costs", content_of(Path(experiment.decide.costs).expanduser()))
         if isinstance(experiment.method, SoftLabelsConfig):
             run.pin("method.teacher", content_of(model_reference(experiment.method.teacher)))
             if experiment.method.unlabelled is not None:
@@ -72,16 +77,16 @@ def main(experiment: ClassifyExperiment) -> float:
             decisions, raw_dev = decide(trained, data, experiment)
         with run.stage("test"):
             proof = prove(trained, decisions, raw_dev, baselines, data, experiment, run)
+        with run.stage("save"):
+            from classify.export import save_model, write_record
+
+            save_model(trained, decisions, proof, data, experiment, run)
         worth = None
         if experiment.curve:
             with run.stage("curve"):
                 from classify.curve import measure_curve
 
                 worth = measure_curve(raw_dev, baselines, data, embedded, experiment, run)
-        with run.stage("save"):
-            from classify.export import save_model, write_record
-
-            save_model(trained, decisions, proof, data, experiment, run)
         record = write_record(trained, proof, worth, data, experiment, run)
         return show(run, record, loads_with(record))
 

@@ -1,13 +1,18 @@
 """What an experiment reads: that it is there, and that it stays what it was. Imports nothing heavy."""
 
 import importlib.util
+import json
 from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
 
 from finewise.config import ExperimentConfig
-from finewise.data.sources import exists, revision
+from finewise.data.hub import is_hub
+from finewise.data.sources import exists, revision, splits
 from finewise.errors import InputError
 from finewise.references import check_hub, content_of, model_reference
-from finewise.run import Run, check_trackers
+from finewise.run import MANIFEST, Run, check_trackers
 
 
 def check_inputs(experiment: ExperimentConfig, references: Mapping[str, str], *, labelled: bool = False) -> None:
@@ -27,6 +32,43 @@ def check_inputs(experiment: ExperimentConfig, references: Mapping[str, str], *,
         exists(name, labelled=labelled)
     if isinstance(reference, str):
         check_hub(reference, experiment.model.revision)
+    check_split("model.name", reference, experiment)
+
+
+def check_split(key: str, start: Path | str, experiment: ExperimentConfig) -> None:
+    """Refuse to go on from a model of a run that trained on what is test now.
+
+    Splits of a file that brings none are drawn by the seed: under another seed most test rows were the earlier run's training
+    rows.
+
+    Args:
+        key: The setting that names the model.
+        start: The model: a path, or a hub name, of which nothing is known.
+        experiment: The settings; of the data, `data.train` is looked at.
+
+    Raises:
+        InputError: The run beside the model read the same file, split otherwise.
+    """
+    data = experiment.data
+    own = [] if is_hub(data.train) else splits(data.train)
+    drawn = [name for name in ("dev", "test") if getattr(data, name) is None and name not in own]
+    if isinstance(start, str) or not drawn:
+        return
+    try:
+        pins = json.loads((start.parent / MANIFEST).read_text(encoding="utf-8"))["pins"]
+        then = yaml.safe_load((start.parent / "config.yaml").read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError):
+        return  # no folder of a run
+    if pins.get("data.train") != revision(data.train):
+        return
+    now = {"seed": experiment.seed, **{f"data.{name}_size": getattr(data, f"{name}_size") for name in drawn}}
+    before = {"seed": then.get("seed"), **{f"data.{name}_size": then["data"].get(f"{name}_size") for name in drawn}}
+    other = [f"{name}={value}" for name, value in before.items() if value != now[name]]
+    if other:
+        raise InputError(
+            f"{key}: the run in {start.parent} trained on rows that are {' and '.join(drawn)} now: the same file was split "
+            f"otherwise; set {' '.join(other)}, or name files for data.dev and data.test"
+        )
 
 
 def check_packages(key: str, *names: str) -> None:

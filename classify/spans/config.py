@@ -106,7 +106,8 @@ class TokensExperiment(ExperimentConfig):
         for key in ("query_prompt", "document_prompt"):
             if getattr(self.model, key):
                 raise ValueError(
-                    f"model.{key} has no effect in token classification, whose labels are of the text; remove it"
+                    f"model.{key} has no effect in token classification, whose labels are of the text; set "
+                    "model.query_prompt= model.document_prompt="
                 )
         unknown = [name for name in self.baselines if name not in BASELINES]
         if unknown:

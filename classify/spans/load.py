@@ -194,6 +194,11 @@ def _tagged(file: Read, types: tuple[str, ...], config: TokenDataConfig, split: 
                 example = example or f"{file.unit} {row.number}: '{shorten(row.text[start:end], 40)}'"
         tags.append(made)
         entities.append(tuple((place[label], start, end) for label, start, end in row.spans))
+    if split == "train" and total >= 20 and 2 * astray > total:
+        raise InputError(
+            f"{file.name}: {astray} of {total} spans begin or end inside a word ({example}) and can never be found; are start "
+            "and end counted in characters of the text, from 0?"
+        )
     if astray:
         remarks.append(
             f"{file.name}: {astray} of {total} spans begin or end inside a word ({example}); whole words are labelled, and "

@@ -5,6 +5,7 @@ its tag a line and an empty line behind each sentence.
 """
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from finewise.references import file_sha256
 
 CONLL = (".conll", ".bio", ".iob", ".iob2", ".conll.gz", ".bio.gz", ".iob.gz")
 DOCUMENT = "-DOCSTART-"
+_TAG = re.compile(r"O|[BIESLU]-\S+")
 
 
 @dataclass(slots=True)
@@ -174,8 +176,8 @@ def _conll(path: Path, name: str) -> Read:
             made.rows.extend(end())
             documents += 1
             continue
-        if not tokens and line.startswith("# "):
-            continue
+        if not tokens and line.startswith("# ") and not _TAG.fullmatch(line.split()[-1]):
+            continue  # a comment; where the last column is a tag, a sentence begins with this sign
         cells = [cell.strip() for cell in line.split("\t")] if "\t" in line else line.split()
         if len(cells) < 2 or not cells[0] or not cells[-1]:
             raise InputError(

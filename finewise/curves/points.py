@@ -11,6 +11,7 @@ from pathlib import Path
 
 from finewise import processes, record
 from finewise.console import say
+from finewise.errors import InputError
 
 FILE = "curve.json"
 
@@ -54,7 +55,11 @@ def learning_curve(
         at = len(sizes) - len(missing) + number + 1
         say(f"{what}: point {at} of {len(sizes)}, {size:,} rows{_left(points.values(), missing[number:])}")
         start = time.perf_counter()
-        points[size] = measure(size)
+        try:
+            points[size] = measure(size)
+        except InputError as error:  # what fits all rows need not fit few of them
+            say(f"{what}: {size:,} rows are left out: {error}")
+            continue
         ordered = [points[rows] for rows in sorted(points)]
         if processes.is_first():
             record.write_json(file, [asdict(point) for point in ordered])

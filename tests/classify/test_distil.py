@@ -26,6 +26,7 @@ from transformers import (
 from classify.config import ClassifyExperiment, Distil, DistilStatic, MethodConfig
 from classify.distil import fewer_layers, soft_loss, with_unlabelled
 from classify.distil_static import token_vectors, weighted
+from classify.losses_config import CrossEntropy
 from classify.model import load_classifier
 from classify.model_config import TuningConfig
 from classify.reading_config import ReadingConfig
@@ -226,7 +227,21 @@ def test_settings_that_are_not_read_are_refused(
         make(method=method, **parts)
 
 
-def test_wrong_numbers_are_refused() -> None:
+def test_a_teacher_of_another_split_is_refused(make: Make, tmp_path: Path) -> None:
+    drawn = LabelDataConfig(train=str(tmp_path / "train.jsonl"))
+    main(make(data=drawn, run=RunConfig(root=str(tmp_path / "teacher"), device="cpu")))
+    method = Distil(teacher=str(model_of(tmp_path / "teacher")), layers=1)
+    with pytest.raises(
+        InputError, match=r"^method\.teacher: the run in .* trained on rows that are .* now.* set seed=42"
+    ):
+        main(make(data=drawn, method=method, seed=1))
+
+
+def test_wrong_numbers_are_refused(make: Make) -> None:
+    with pytest.raises(ValueError, match=r"method.temperature has no effect with method.alpha=0"):
+        Distil(teacher="x", alpha=0, temperature=4)
+    with pytest.raises(ValueError, match=r"loss has no effect with method.alpha=1"):
+        make(method=Distil(teacher="x", alpha=1), loss=CrossEntropy(label_smoothing=0.1))
     with pytest.raises(ValueError, match=r"method.alpha must be in \[0, 1\]; got 2"):
         Distil(teacher="x", alpha=2)
     with pytest.raises(ValueError, match=r"method.unlabelled has no effect with method.alpha=0"):

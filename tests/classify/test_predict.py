@@ -150,6 +150,27 @@ def test_a_tagger_gives_lists_and_is_scored(tagger, texts, tmp_path, capsys):
     assert all(row["probability"] == sorted(row["probability"], reverse=True) for row in found)
 
 
+def test_the_share_of_right_labels_is_that_of_the_promise(tagger, texts, tmp_path, capsys):
+    predictor = Predictor.load(tagger, device="cpu")
+    sets = [set(row["set"]) for row in predictor.predict(texts, level=0.8)]
+    names = predictor.decisions.names
+    gold = [list(names) if number % 3 else [] for number in range(len(texts))]
+    data = tmp_path / "in.jsonl"
+    data.write_text("".join(json.dumps({"text": t, "tags": g}) + "\n" for t, g in zip(texts, gold, strict=True)))
+    run(tagger, data, tmp_path / "out.jsonl", score=True, gold="tags", level=0.8)
+    shares = [len(found & set(right)) / len(right) for found, right in zip(sets, gold, strict=True) if right]
+    assert f"inside the sets of level 0.8: {np.mean(shares):.4f}" in capsys.readouterr().out
+
+
+def test_labels_are_read_as_the_training_read_them(classifier, texts, tmp_path):
+    data = tmp_path / "in.jsonl"
+    data.write_text("".join(json.dumps({"text": text, "label": " stone "}) + "\n" for text in texts))
+    assert 0 <= run(classifier, data, tmp_path / "out.jsonl", score=True) <= 1
+    data.write_text(json.dumps({"text": "a", "label": None}) + "\n")
+    with pytest.raises(InputError, match=r"line 1: 'label' says nothing"):
+        run(classifier, data, tmp_path / "none.jsonl", score=True)
+
+
 def test_chunks_are_seamless(classifier, texts, tmp_path, monkeypatch):
     data = tmp_path / "in.jsonl"
     data.write_text("".join(json.dumps({"text": text, "label": "stone"}) + "\n" for text in texts))

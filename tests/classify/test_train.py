@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +194,50 @@ def test_onnx_is_saved_beside_the_model_when_asked(make: Make, tmp_path: Path) -
     assert (only_run(tmp_path) / "model" / "model.onnx").stat().st_size > 1000
 
 
+def test_a_model_that_onnx_cannot_say_is_saved_without(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr("classify.onnx.TOLERANCE", -1.0)
+    main(make(method=ProbeMethod(), onnx=True))
+    model = only_run(tmp_path) / "model"
+    assert (model / "model.safetensors").exists()
+    assert not list(model.glob("*.onnx*"))
+    assert "warning: the model is saved without model.onnx" in capsys.readouterr().err.replace("\n", " ")
+    assert record_of(tmp_path)["status"]
+
+
+def test_levels_of_ones_own_come_to_the_end(make: Make, tmp_path: Path) -> None:
+    main(make(method=ProbeMethod(), decide=DecideConfig(levels=[0.7])))
+    assert any("70% promised" in sentence for sentence in record_of(tmp_path)["words"])
+
+
+def test_costs_that_changed_are_not_passed_over(make: Make, tmp_path: Path) -> None:
+    costs = tmp_path / "costs.csv"
+
+    def write(miss: int) -> None:
+        lines = ["label,alpha,beta,gamma", f"alpha,0,{miss},1", "beta,1,0,1", "gamma,1,1,0"]
+        costs.write_text("\n".join(lines))
+
+    write(1)
+    experiment = make(method=ProbeMethod(), decide=DecideConfig(thresholds="cost", costs=str(costs)), resume="auto")
+    main(experiment)
+    write(9)
+    with pytest.raises(InputError, match=r"the decide\.costs changed since this run began"):
+        main(experiment)
+
+
+def test_a_model_of_another_split_is_not_gone_on_from(make: Make, tmp_path: Path) -> None:
+    main(make(method=ProbeMethod()))
+    model = ModelConfig(name=str(only_run(tmp_path) / "model"))
+    with pytest.raises(
+        InputError, match=r"^model\.name: the run in .* trained on rows that are dev and test now: .*; set seed=42"
+    ):
+        main(make(model=model, seed=7))
+    with pytest.raises(InputError, match=r"set data\.test_size=60"):
+        main(make(model=model, data=LabelDataConfig(train=str(tmp_path / "rows.jsonl"), dev_size=60, test_size=90)))
+
+
 def test_a_probe_in_the_head_says_what_the_probe_says(make: Make, tmp_path: Path) -> None:
     from classify.predictor import Predictor
 
@@ -241,20 +286,31 @@ def test_the_learning_curve_says_what_to_do(make: Make, tmp_path: Path) -> None:
         ({"tuning": TuningConfig(freeze_layers=9)}, "tuning.freeze_layers must be at most 2"),
         ({"decide": DecideConfig(levels=[0.999])}, "dev"),
         ({"scoring": ClassScoringConfig(metrics=["quadratic_kappa"])}, "quadratic_kappa"),
+        ({"scoring": ClassScoringConfig(slices=["lenght"])}, "scoring.slices: .*did you mean 'length'"),
+        (
+            {"data": {"dev_size": 8}, "decide": DecideConfig(calibration="temperature", sets="none")},
+            "decide.calibration=temperature needs at least 10 dev rows, and dev has 8",
+        ),
     ],
-    ids=["loss", "metric", "weights", "layers", "levels", "scoring"],
+    ids=["loss", "metric", "weights", "layers", "levels", "scoring", "slices", "calibration"],
 )
 def test_settings_that_do_not_fit_the_labels_are_refused_in_one_line(
     make: Make, parts: dict[str, Any], message: str
 ) -> None:
+    experiment = make(**{key: value for key, value in parts.items() if key != "data"})
+    experiment.data = replace(experiment.data, **parts.get("data", {}))
     with pytest.raises(InputError, match=message.replace("(", r"\(")) as caught:
-        main(make(**parts))
+        main(experiment)
     assert "\n" not in str(caught.value)
 
 
 def test_what_a_way_does_not_read_is_refused(make: Make) -> None:
     with pytest.raises(ValueError, match="optim has no effect with method=linear_probe"):
         make(method=ProbeMethod(), optim=OptimConfig(epochs=3))
+    with pytest.raises(ValueError, match=r"optim.warmup=100 steps do not go with curve=true"):
+        make(curve=True, optim=OptimConfig(warmup=100))
+    with pytest.raises(ValueError, match=r"model.document_prompt is not read by a classifier"):
+        make(model=ModelConfig(name="x", document_prompt="passage: "))
     with pytest.raises(ValueError, match="curve=true has no meaning with method=zero_shot"):
         make(method=ZeroShot(), curve=True)
 

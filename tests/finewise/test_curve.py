@@ -15,6 +15,7 @@ from finewise.curves.draw import curve_svg
 from finewise.curves.extrapolate import Extrapolation, Forecast, extrapolate
 from finewise.curves.points import Point, learning_curve, read
 from finewise.curves.sizes import nested, nested_by_class, subset_sizes
+from finewise.errors import InputError
 
 SIZES = (1000, 2000, 4000, 8000, 16000)
 
@@ -85,6 +86,18 @@ def test_a_killed_curve_goes_on_with_the_next_point(tmp_path: Path, capsys: pyte
     said = capsys.readouterr().err
     assert "learning curve: point 4 of 5, 8,000 rows, about 4 min left" in said
     assert "learning curve: point 5 of 5, 16,000 rows, about 3 min left" in said
+
+
+def test_a_part_that_cannot_be_trained_on_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = points(power)
+
+    def measure(rows: int) -> Point:
+        if rows == 1000:
+            raise InputError("method.k=50 is more than the 30 rows")
+        return whole[SIZES.index(rows)]
+
+    assert learning_curve(SIZES, measure, tmp_path / "curve.json") == whole[1:]
+    assert "1,000 rows are left out: method.k=50" in capsys.readouterr().err
 
 
 def test_a_point_that_the_run_has_anyway_is_not_measured(tmp_path: Path) -> None:

@@ -53,16 +53,25 @@ def read_cell(raw: str, delimiter: str | None = None, names: list[str] | None = 
             raise ValueError(f"must be a text, because data.columns.delimiter is set; got {shown(value)}")
         value = [part.strip() for part in value.split(delimiter) if part.strip()]
     if isinstance(value, list):
-        found = [_name(one, names) for one in value]
+        found = [label_name(one, names) for one in value]
         texts = tuple(dict.fromkeys(name for name, _ in found))
         hot = len(found) > len(texts) and all(one in (0, 1) for one in value)
         return Cell(texts, True, frozenset(kind for _, kind in found), hot)
-    name, kind = _name(value, names)
+    name, kind = label_name(value, names)
     return Cell((name,), False, frozenset([kind]))
 
 
-def _name(value: Any, names: list[str] | None) -> tuple[str, str]:
-    """Return a label's name and what kind of value it is."""
+def label_name(value: Any, names: list[str] | None) -> tuple[str, str]:
+    """Return a label's name and what kind of value it is.
+
+    Args:
+        value: As a file has it.
+        names: Of numbers, where a data set brings them.
+
+    Raises:
+        UnlabelledError: It says nothing.
+        ValueError: It is no label.
+    """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         raise UnlabelledError
     if isinstance(value, bool):

@@ -127,7 +127,8 @@ def out_of_fold(data: Labelled, seed: int) -> NDArray[np.float64]:
             model: Any = SGDClassifier(loss="log_loss", alpha=1e-5, max_iter=5, tol=None, random_state=seed)
             if multi:
                 model = OneVsRestClassifier(model).fit(features[learn], data.labels[learn])
-                found[judge] = model.predict_proba(features[judge])
+                # Of a single label it gives two columns: without it, and with it.
+                found[judge] = model.predict_proba(features[judge])[:, -len(data.space) :]
             elif len(known := np.unique(data.labels[learn])) == 1:
                 found[np.ix_(judge, known)] = 1.0
             else:
@@ -143,7 +144,7 @@ def _judged(data: Labelled, rows: Rows, probabilities: NDArray[np.float64]) -> S
     few = int(((counts > 0) & (counts < FOLDS)).sum())
     if few:
         remarks.append(f"likely label errors: rows of {few} classes with fewer than {FOLDS} rows could not be judged")
-    if not len(judged) or (data.labels.ndim == 1 and len(judged) < 2):
+    if len(judged) < 2:  # cleanlab compares labels with one another
         nothing, none = np.zeros(0), np.zeros(0, dtype=np.int64)
         return Suspects(
             rows=none,
@@ -153,7 +154,10 @@ def _judged(data: Labelled, rows: Rows, probabilities: NDArray[np.float64]) -> S
             given=nothing,
             likely=0,
             agreement=0.0,
-            remarks=("likely label errors were not looked for: the classes have too few rows",),
+            remarks=(
+                "likely label errors were not looked for: "
+                + ("there is one label" if len(data.space) == 1 else "the classes have too few rows"),
+            ),
         )
     rank = _multi if data.labels.ndim == 2 else _single
     places, quality, suggested, given, likely = rank(data.labels, probabilities, judged)

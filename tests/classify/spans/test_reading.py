@@ -85,6 +85,16 @@ class TestForms:
         assert found.grouped
         assert [row.group for row in found.rows] == [f"{found.name} {number}" for number in (1, 1, 2)]
 
+    def test_a_sign_that_begins_comments_may_begin_a_sentence(self, write: Write) -> None:
+        found = rows_of(write("a.conll", "# id = 1\n# O\nBig B-X\n\n# a comment\nSmall O\n"))
+        assert [row.text for row in found.rows] == ["# Big", "Small"]
+
+    def test_scripts_without_blanks_have_a_word_per_character(self, write: Write) -> None:
+        rows = [{"text": "我住在北京市 in 2020。", "spans": [{"start": 3, "end": 6, "label": "LOC"}]}]
+        (row,) = rows_of(write("a.jsonl", rows)).rows
+        words = [row.text[start:end] for start, end in row.words.tolist()]
+        assert words == ["我", "住", "在", "北", "京", "市", "in", "2020", "。"]
+
     def test_schemes_are_brought_to_bio_and_told(self, write: Write) -> None:
         tags = ["B-PER", "E-PER", "O", "S-PER", "O", "S-LOC"]
         found = rows_of(write("a.jsonl", [{"tokens": WORDS, "tags": tags}]))
@@ -213,6 +223,9 @@ class TestLoad:
         data = load(self.experiment(write("a.jsonl", rows("Pythonic code")), **files))
         told = "1 of 1 spans begin or end inside a word (line 1: 'Pytho')"
         assert any(told in remark for remark in data.report.remarks)
+        many = [row for number in range(20) for row in rows(f"Pythonic{number} code")]
+        with pytest.raises(InputError, match=r"20 of 20 spans begin or end inside a word .* counted in characters"):
+            load(self.experiment(write("a.jsonl", many), **files))
         assert data.train.tags[0].tolist() == [1, 0]
         assert data.train.entities[0] == ((0, 0, 5),)  # what it is scored by: no prediction of whole words is equal
         assert data.train.read(0, data.train.tags[0]) == ((0, 0, 8),)

@@ -230,6 +230,19 @@ def test_probabilities_are_probabilities(files: Files, rows: Maker, prepared: Pr
     np.testing.assert_allclose(probabilities.sum(axis=1), 1)
 
 
+def test_a_single_label_that_texts_have_or_not_is_no_crash(files: Files, rows: Maker, prepared: Prepare) -> None:
+    def some(count: int, seed: int) -> list[dict[str, Any]]:
+        found = rows(count, ["pets", "food"], seed=seed)
+        return [{"text": row["text"], "label": [row["label"]] if row["label"] == "food" else []} for row in found]
+
+    named = files(some(30, 0), some(5, 2))
+    Path("dev.jsonl").write_text("\n".join(json.dumps(row) for row in some(5, 1)))
+    data = prepared(**named, audit={"label_errors": True})
+    assert len(data.space) == 1
+    assert out_of_fold(data.audited, 0).shape == (60, 1)
+    assert "not looked for: there is one label" in " ".join(data.report.remarks)
+
+
 def test_the_audit_alone_prints_and_writes(
     wrong: tuple[dict[str, Any], list[int]], capsys: pytest.CaptureFixture[str]
 ) -> None:
