@@ -53,7 +53,7 @@ def cut_documents(
     """
     parts, report = read_parts(config, audit, seed)
     if report.findings:
-        err.print(report.brief(), soft_wrap=True)
+        err.print(report, soft_wrap=True)  # the record holds the audit of the pairs
     lengths = doublings(max(1, original // SHORTEST), target)
     files: dict[str, str] = {}
     for number, (split, part) in enumerate(parts.items()):

@@ -16,6 +16,8 @@ from finewise.data.report import AuditReport, gravest_first
 from finewise.data.retrieval import RetrievalSet
 from finewise.data.tokens import TokenLimit
 
+COMMAND = "finewise.audit"
+
 
 def audit(
     train: Pairs,
@@ -68,4 +70,5 @@ def audit(
         remarks=tuple(told),
         leakage=config.leakage,
         leaked=np.flatnonzero(leaked),
+        command=COMMAND,
     )

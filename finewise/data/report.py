@@ -99,7 +99,7 @@ class AuditReport:
         leaked: Training rows that occur in held-out data.
         dropped: How many of them were removed.
         unit: What is counted in dev and test: "queries" or "rows".
-        command: The module that shows all findings with examples.
+        command: The module that shows all findings with examples; None: there is none, and only the run's record does.
     """
 
     rows: Mapping[str, int]
@@ -110,7 +110,7 @@ class AuditReport:
     leaked: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     dropped: int = 0
     unit: str = "queries"
-    command: str = "finewise.audit"
+    command: str | None = None
 
     @property
     def refusals(self) -> list[Finding]:
@@ -176,9 +176,8 @@ class AuditReport:
         lines += [Text(f"  note: {remark}") for remark in self.remarks]
         notes = sum(finding.severity == "note" for finding in self.findings)
         if self.findings:
-            lines.append(
-                Text(f"  and {notes} notes; examples of all: python -m {self.command} with the same data", style="dim")
-            )
+            where = f"python -m {self.command} with the same data" if self.command else "data.audit in record.json"
+            lines.append(Text(f"  and {notes} notes; examples of all: {where}", style="dim"))
         return Group(*lines)
 
     def __rich__(self) -> RenderableType:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
@@ -120,6 +121,10 @@ def test_a_leak_is_refused_or_dropped(tmp_path: Path, tokenizer: PreTrainedToken
     data = load(tmp_path, tokenizer, [200] * 5, dev=leaky, audit=AuditConfig(leakage="drop"))
     assert data.rows["train"] == 4
     assert data.facts()["audit"]["dropped_rows"] == 1
+    console = Console(width=200)
+    with console.capture() as screen:
+        console.print(data.report.brief())
+    assert "examples of all: data.audit in record.json" in screen.get(), "finewise.audit reads pairs, not documents"
 
 
 def test_splits_keep_equal_documents_together(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:

@@ -281,8 +281,9 @@ def test_the_report_is_plain_json_and_shows_markup_as_it_is(jsonl: Writer, pairs
     report = audit(read_pairs(jsonl(rows), ColumnsConfig()), None, None, AuditConfig())
     assert json.loads(json.dumps(report.summary())) == report.summary()
     screen = io.StringIO()
-    Console(width=200, file=screen).print(report)
+    Console(width=200, file=screen).print(report, report.brief())
     text = screen.getvalue()
+    assert "python -m finewise.audit with the same data" in text
     assert "[bold]x[/bold] <p>y</p>" in text
     assert "train 20 rows" in text
 
