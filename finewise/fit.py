@@ -21,7 +21,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 
 from finewise import processes
 from finewise.config import DEV_KEY, ExperimentConfig
-from finewise.console import err, say
+from finewise.console import err, say, spoken
 from finewise.device import peak_memory, pick_device, use_bf16
 from finewise.errors import InputError
 from finewise.record import write_json
@@ -471,7 +471,7 @@ class LiveProgress(TrainerCallback):
             self.said_at = now
             per_step = (self.seen.seconds - self.begun.seconds) / max(1, state.global_step - self.begun_step)
             left = per_step * (state.max_steps - state.global_step)
-            say(f"step {state.global_step}/{state.max_steps}  {self.facts()}  {left:.0f} s left")
+            say(f"step {state.global_step}/{state.max_steps}  {self.facts()}  {spoken(left)} left")
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from finewise import processes, record
-from finewise.console import say
+from finewise.console import say, spoken
 from finewise.errors import InputError
 
 FILE = "curve.json"
@@ -63,7 +63,7 @@ def learning_curve(
         ordered = [points[rows] for rows in sorted(points)]
         if processes.is_first():
             record.write_json(file, [asdict(point) for point in ordered])
-        score, took = points[size].score, _spoken(time.perf_counter() - start)
+        score, took = points[size].score, spoken(time.perf_counter() - start)
         say(f"{what}: {size:,} rows score {score:.4f} after {took}")
     return [points[size] for size in sorted(points)]
 
@@ -81,10 +81,4 @@ def _left(done: Iterable[Point], missing: Sequence[int]) -> str:
     if not finished:
         return ""
     per_row = sum(point.seconds for point in finished) / sum(point.rows for point in finished)
-    return f", about {_spoken(per_row * sum(missing))} left"
-
-
-def _spoken(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    return f", about {spoken(per_row * sum(missing))} left"
