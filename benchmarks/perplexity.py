@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from benchmarks.by_length import FILE, PERPLEXITY, ByLength, doublings, save, scores
 from benchmarks.perplexity_config import PerplexityConfig, PerplexityRunConfig
 from finewise import record
-from finewise.console import Advance, out, progress
+from finewise.console import Advance, out, progress, say
 from finewise.errors import InputError
 from finewise.run import REPORT, Run
 from finewise.settings import entry
@@ -112,7 +112,7 @@ def perplexity(
         InputError: No document is long enough, a window does not fit into memory, or a loss is not finite.
     """
     from benchmarks.pieces import read_pieces
-    from benchmarks.token_loss import check_fits
+    from benchmarks.token_loss import check_fits, guesses_better
 
     if pieces is None:
         pieces = read_pieces(config, tokenizer, lengths, original, seed)
@@ -129,6 +129,8 @@ def perplexity(
                     "run.precision=fp32"
                 )
             values.append(losses.mean(axis=1))
+            if len(values) == 1 and (remark := guesses_better(model_at(length), float(losses.mean()))):
+                say(f"{system}: {remark}")
     count, number = len(pieces.ids), len(pieces.lengths)
     result = ByLength(
         system=system,

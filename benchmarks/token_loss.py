@@ -7,6 +7,7 @@ model's own `forward` is called with a body that answers with some of the hidden
 Shapes: B windows, T tokens, V vocabulary.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,6 +23,9 @@ from finewise.errors import InputError
 
 CHUNK = 1024
 """Positions whose logits exist at a time, over all windows of a batch."""
+
+CLEARLY = 1.0
+"""Nats per token above those of guessing, from which a loss is said to be worse."""
 
 SHARE = 0.8
 """Of the free memory, what a reading may take."""
@@ -49,6 +53,22 @@ def token_losses(model: PreTrainedModel, ids: Tensor, first: int = 1, *, chunk: 
             target = ids[:, start + 1 : stop + 1]
             losses.append(functional.cross_entropy(logits.float().transpose(1, 2), target, reduction="none"))
     return torch.cat(losses, dim=1)
+
+
+def guesses_better(model: PreTrainedModel, loss: float) -> str:
+    """Say that a guess among all tokens would be clearly better than the model; empty where it is not.
+
+    Args:
+        model: A causal language model.
+        loss: What it lost per token, in nats, within the window that it was trained with.
+    """
+    vocabulary = int(model.config.get_text_config().vocab_size)
+    if loss <= math.log(vocabulary) + CLEARLY:
+        return ""
+    return (
+        f"a perplexity of {math.exp(min(loss, 700)):,.0f} within its window is worse than guessing among its {vocabulary:,} "
+        "tokens: it is no language model of such texts"
+    )
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from benchmarks.needle.reader import evaluating
 from benchmarks.perplexity import perplexity
 from benchmarks.perplexity_config import PerplexityConfig
 from benchmarks.pieces import Pieces, read_pieces
-from benchmarks.token_loss import check_fits, token_losses
+from benchmarks.token_loss import check_fits, guesses_better, token_losses
 from finewise import record
 from finewise.causal import load_causal
 from finewise.console import progress
@@ -28,6 +28,7 @@ from finewise.data.hub import is_hub
 from finewise.data.keys import combine
 from finewise.data.sources import splits
 from finewise.device import autocast, describe, pick_device, use_bf16
+from finewise.errors import InputError
 from finewise.run import REPORT, Run
 from longctx.data import split
 from longctx.evolution import Found, search_factors, start_factors
@@ -67,6 +68,7 @@ def search(config: SearchRunConfig, run: Run) -> None:
         train, test = read_data(config.data, tokenizer, original, target, config.seed)
         run.pin("data", combine(train.revision, test.revision))
     with run.stage("search"):
+        check_language(model, train, original, config, bf16=bf16)
         score = scorer(model, train, how, run, bf16=bf16)
         with progress("score lists of factors", config.search.most) as advance:
 
@@ -123,6 +125,20 @@ def read_data(
         pieces(documents, [target], config.pieces, "train"),
         pieces(held, [original, target], config.test_pieces, "test"),
     )
+
+
+def check_language(
+    model: PreTrainedModel, pieces: Pieces, original: int, config: SearchRunConfig, *, bf16: bool
+) -> None:
+    """Refuse documents that the model, as it is, does not know as language: factors found by them would mean nothing.
+
+    Raises:
+        InputError: Its perplexity within its own window is worse than a guess's.
+    """
+    with evaluating(model), autocast(bf16, str(model.device)):
+        loss = token_losses(model, torch.from_numpy(pieces.tokens[:1, :original]).to(model.device)).double().mean()
+    if remark := guesses_better(model, float(loss)):
+        raise InputError(f"{config.model.name} and data.train={config.data.train}: {remark}; name others")
 
 
 def scorer(

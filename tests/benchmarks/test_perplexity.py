@@ -160,6 +160,23 @@ def test_a_loss_that_is_no_number_is_refused(model, documents):
         )
 
 
+def test_a_model_that_is_worse_than_a_guess_is_told(model, documents, capsys):
+    sure = LlamaForCausalLM(model.config)
+    for factor, told in ((1e-3, False), (100, True)):
+        sure.lm_head.weight.data = model.lm_head.weight.data * factor
+        perplexity(
+            lambda length: sure,
+            tokenizer_of(before=True),
+            "sure",
+            [],
+            settings(documents),
+            bf16=False,
+            seed=0,
+            original=32,
+        )
+        assert ("sure: a perplexity of " in capsys.readouterr().err) == told
+
+
 def test_the_program_scores_a_saved_model(model, documents, tmp_path, capsys):
     folder = tmp_path / "model"
     model.save_pretrained(str(folder))

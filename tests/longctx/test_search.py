@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, LlamaForCausalLM
 
 from benchmarks.config import ResamplingConfig
 from finewise import record
@@ -70,7 +70,7 @@ def test_a_search_that_is_killed_scores_no_list_twice(
 
     def counting(*given: Any) -> Any:
         read.append(0)
-        if len(read) == 7:  # in the middle of the fourth list
+        if len(read) == 8:  # in the middle of the fourth list; the first is what the model loses as it is
             raise KeyboardInterrupt
         return losses(*given)
 
@@ -79,7 +79,7 @@ def test_a_search_that_is_killed_scores_no_list_twice(
         main(make())
     main(make())
     found = record_in(tmp_path / "runs")
-    assert len(read) == 7 + 2 * (found["search"]["scored"] - 3)
+    assert len(read) == 8 + 1 + 2 * (found["search"]["scored"] - 3)
     monkeypatch.undo()
     main(make(run=PlaceConfig(root=str(tmp_path / "again"), device="cpu", precision="fp32")))
     whole = record_in(tmp_path / "again")
@@ -115,6 +115,19 @@ def test_documents_of_the_proof_are_not_those_of_the_search(
 def test_what_cannot_be_searched_is_refused_in_one_line(make: Make, parts: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=rf"^[^\n]*{message}[^\n]*$"):
         main(make(**parts))
+
+
+def test_documents_that_the_model_does_not_know_as_language_are_refused(
+    make: Make, reader_folder: Path, tmp_path: Path
+) -> None:
+    model = LlamaForCausalLM.from_pretrained(reader_folder)
+    model.lm_head.weight.data *= 100  # sure, and wrong
+    model.save_pretrained(str(tmp_path / "sure"))
+    AutoTokenizer.from_pretrained(reader_folder).save_pretrained(str(tmp_path / "sure"))
+    with pytest.raises(
+        InputError, match=r"data\.train=\S+: a perplexity of \d[\d,]* within its window is worse than guessing"
+    ):
+        main(make(model=ModelConfig(name=str(tmp_path / "sure"))))
 
 
 def test_a_search_needs_to_know_how_far() -> None:
