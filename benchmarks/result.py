@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.length_table import length_table
-from benchmarks.table import at_length, label, number, score_table, verdicts
+from benchmarks.table import ScoreTable, at_length, label, number, verdicts
 from finewise.console import out
 from finewise.record import Comparison, Score
 from finewise.run import MODEL, REPORT, Run
@@ -46,7 +46,7 @@ def show(run: Run, record: dict[str, Any], loads_with: str) -> float:
     sentences = []
     for shown, compared, headline in parts(record, scores, comparisons):
         by_length = at_length(headline) is not None
-        out.print(length_table(shown, compared) if by_length else score_table(shown, compared, headline))
+        out.print(length_table(shown, compared) if by_length else ScoreTable(shown, compared, headline))
         sentences += verdicts(compared, headline)
     for sentence in [*sentences, *record.get("words", [])]:
         out.print(sentence, markup=False, soft_wrap=True)

@@ -14,7 +14,7 @@ from benchmarks.retrieval import (
     save_per_query,
 )
 from benchmarks.significance import compare, scores
-from benchmarks.table import score_table, verdicts
+from benchmarks.table import ScoreTable, verdicts
 from finewise import record
 from finewise.console import out, say
 from finewise.data.retrieval import RetrievalSet
@@ -61,7 +61,7 @@ def main(config: ScoreConfig) -> float:
             }
         )
         headline = config.scoring.metrics[0]
-        out.print(score_table(scored, compared, headline))
+        out.print(ScoreTable(scored, compared, headline))
         for sentence in verdicts(compared, headline):
             out.print(sentence, markup=False, soft_wrap=True)
     return results[0].mean(headline)

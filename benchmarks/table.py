@@ -1,10 +1,14 @@
 """How scores and comparisons are shown: a table in the terminal or in Markdown, and a verdict in one sentence."""
 
+import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
 from rich.box import SIMPLE_HEAD
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -118,29 +122,45 @@ def verdicts(comparisons: Iterable[Comparison], headline: str) -> list[str]:
     return [verdict(comparison) for comparison in comparisons if comparison.metric == headline]
 
 
-def score_table(scores: Sequence[Score], comparisons: Sequence[Comparison], headline: str) -> Table:
-    """Return the table for the terminal: a row per benchmark and system.
+@dataclass(frozen=True, slots=True)
+class ScoreTable:
+    """The table for the terminal: a row per benchmark and system.
 
-    Args:
+    Attributes:
         scores: In the order in which rows and metrics are to appear.
         comparisons: Those of the headline metric are shown in the row of the system that they compare with.
         headline: The metric shown first, and with its interval.
     """
-    over = "queries" if headline.partition("@")[0] in RANKING else "examples, or groups of them"
-    table = Table(
-        caption=escape(f"[...]: 95% interval over {over}"), caption_justify="left", box=SIMPLE_HEAD, padding=0
-    )
-    (_, *header), rows = _cells(scores, comparisons, headline)
-    for index, name in enumerate(header):
-        # Six metrics and a comparison shall fit into 80 columns: "recall@100" stands on two lines, as "R" and "@100".
-        short = name.replace("recall", "R").replace("precision", "P").replace("@", "\n@").replace(" minus ", "\nminus ")
-        table.add_column(escape(short), justify="right" if index else "left", overflow="fold")
-    for benchmark, group in groupby(rows, key=lambda row: row[0]):
-        table.add_row(Text(benchmark, style="bold"))
-        for _, *cells in group:
-            table.add_row(*(escape(cell.replace(", ", ",")) for cell in cells))
-        table.add_section()
-    return table
+
+    scores: Sequence[Score]
+    comparisons: Sequence[Comparison]
+    headline: str
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Give the table; where it is too wide, intervals stand below their values, and only systems' names may break."""
+        table = self._table(narrow=False)
+        fits = Measurement.get(console, options.update(width=10_000), table).maximum <= options.max_width
+        yield table if fits else self._table(narrow=True)
+
+    def _table(self, *, narrow: bool) -> Table:
+        over = "queries" if self.headline.partition("@")[0] in RANKING else "examples, or groups of them"
+        table = Table(
+            caption=escape(f"[...]: 95% interval over {over}"), caption_justify="left", box=SIMPLE_HEAD, padding=0
+        )
+        (_, *header), rows = _cells(self.scores, self.comparisons, self.headline)
+        for index, name in enumerate(header):
+            # Seven metrics and a comparison shall fit into 80 columns: "recall@100" stands on two lines, as "R" and "@100".
+            short = re.sub(r" |(?=@|-F)", "\n", name.replace("recall", "R").replace("precision", "P"))
+            table.add_column(
+                escape(short), justify="right" if index else "left", overflow="fold", no_wrap=narrow and index > 0
+            )
+        for benchmark, group in groupby(rows, key=lambda row: row[0]):
+            table.add_row(Text(benchmark, style="bold"))
+            for _, *cells in group:
+                close = [cell.replace(", ", ",").replace("< ", "<") for cell in cells]
+                table.add_row(*(escape(cell.replace(" [", "\n[") if narrow else cell) for cell in close))
+            table.add_section()
+        return table
 
 
 def score_markdown(scores: Sequence[Score], comparisons: Sequence[Comparison], headline: str) -> str:

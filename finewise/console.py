@@ -1,6 +1,7 @@
 """What the terminal shows: tables and results on stdout, progress and remarks on stderr."""
 
 import logging
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +12,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from finewise import processes
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+COLUMNS = 120
+"""Of tables where there is no terminal to ask, and no COLUMNS in the environment."""
+
+
+def _console(*, stderr: bool) -> Console:
+    console = Console(stderr=stderr, highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = COLUMNS
+    return console
+
+
+out, err = _console(stderr=False), _console(stderr=True)
 
 
 EVERY = 30.0

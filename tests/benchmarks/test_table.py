@@ -3,7 +3,7 @@
 import pytest
 from rich.console import Console
 
-from benchmarks.table import score_markdown, score_table, verdict, verdicts
+from benchmarks.table import ScoreTable, score_markdown, verdict, verdicts
 from finewise.record import Comparison, Score
 
 
@@ -83,7 +83,7 @@ def test_without_comparisons_there_are_no_empty_columns_and_dev_is_named():
 def test_the_terminal_table_shows_brackets_and_names_as_they_are():
     console = Console(width=200, color_system=None)
     with console.capture() as capture:
-        console.print(score_table([score("runs/[a]/model", "ndcg@10", 0.5)], [], "ndcg@10"))
+        console.print(ScoreTable([score("runs/[a]/model", "ndcg@10", 0.5)], [], "ndcg@10"))
     assert "runs/[a]/model" in capture.get()
     assert ".500 [.490,.510]" in capture.get()
 
@@ -93,11 +93,25 @@ def test_six_metrics_and_a_comparison_fit_into_80_columns():
     rows = [score(system, metric, 0.5) for system in ("tuned", "untuned") for metric in metrics]
     console = Console(width=80, color_system=None)
     with console.capture() as capture:
-        console.print(score_table(rows, [comparison()], "ndcg@10"))
+        console.print(ScoreTable(rows, [comparison()], "ndcg@10"))
     (line,) = [line for line in capture.get().splitlines() if "untuned" in line]
     assert line.split() == [
-        "untuned", ".500", "[.490,.510]", *[".500"] * 5, "+.072", "[.063,.081]", "<", ".001"
+        "untuned", ".500", "[.490,.510]", *[".500"] * 5, "+.072", "[.063,.081]", "<.001"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+def test_no_number_of_a_classifiers_table_is_broken(columns):
+    metrics = ["f1_macro", "f1_micro", "f1_weighted", "exact_match", "average_precision", "log_loss", "ece"]
+    systems = ["tuned", "linear_probe"]
+    rows = [score(system, metric, 0.5) for system in systems for metric in metrics]
+    difference = comparison(-0.072, low=-0.081, high=-0.063, b="linear_probe", metric="f1_macro")
+    console = Console(width=columns, color_system=None)
+    with console.capture() as capture:
+        console.print(ScoreTable(rows, [difference], "f1_macro"))
+    words = capture.get().split()
+    assert [words.count(word) for word in ("[.490,.510]", "-.072", "[-.081,-.063]", ".500")] == [2, 1, 1, 14]
+    assert words.count("<.001") == 1
 
 
 def test_differences_of_several_systems_name_theirs():
