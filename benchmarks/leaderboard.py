@@ -17,6 +17,7 @@ from benchmarks.classified import PER_EXAMPLE_FILE, Classified, load_per_example
 from benchmarks.config import LeaderboardConfig
 from benchmarks.metrics.classes import METRICS as CLASS_METRICS
 from benchmarks.retrieval import PER_QUERY_FILE, Result, load_per_query
+from benchmarks.run_settings import differing, settings_of, spelled
 from benchmarks.significance import PairedTest, check_comparable, paired_test
 from benchmarks.table import ALPHA, bracket, higher_is_better, label, markdown, number, probability
 from finewise import record
@@ -38,7 +39,10 @@ ORDER BY benchmark, data_revision, $sign * value DESC, system, date, path
 
 @dataclass(slots=True, kw_only=True)
 class Row:
-    """One system of one run. `difference` and `p` are against the best row, None where that was not tested."""
+    """One system of one run. `difference` and `p` are against the best row, None where that was not tested.
+
+    `settings` are those that tell it from other rows of its system and experiment.
+    """
 
     system: str
     experiment: str
@@ -51,6 +55,7 @@ class Row:
     path: str
     difference: tuple[float, float, float] | None = None
     p: float | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -144,7 +149,19 @@ def rank(items: Sequence[dict[str, Any]], config: LeaderboardConfig) -> list[Boa
     results: dict[str, list[Result | Classified]] = {}
     for board in boards:
         _test(board, results)
+        _tell_apart(board.rows)
     return boards
+
+
+def _tell_apart(rows: Sequence[Row]) -> None:
+    """Give rows of the same system and experiment the settings in which their runs differ."""
+    alike: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        alike.setdefault((row.system, row.experiment), []).append(row)
+    for group in alike.values():
+        if len(group) > 1:
+            for row, settings in zip(group, differing([settings_of(Path(row.path)) for row in group]), strict=True):
+                row.settings = settings
 
 
 def _test(board: Board, results: dict[str, list[Result | Classified]]) -> None:
@@ -221,7 +238,7 @@ def _cells(board: Board) -> Iterable[list[str]]:
     for row, finished in zip(board.rows, _finished(board.rows), strict=True):
         yield [
             row.system,
-            row.experiment,
+            " ".join(filter(None, [row.experiment, spelled(row.settings)])),
             f"{number(row.value)} {bracket(row.low, row.high)}",
             _against_best(row, board.rows[0]),
             str(row.runs),

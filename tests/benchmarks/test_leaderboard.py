@@ -88,6 +88,33 @@ def test_runs_of_one_experiment_are_told_apart_by_their_time(tmp_path, times, sh
     assert "| 1 | 2026-01-01 |" in next(line for line in text.splitlines() if "embed/other" in line)
 
 
+def test_runs_of_one_experiment_name_the_settings_in_which_they_differ(tmp_path):
+    for number, (rate, lora) in enumerate([("1e-05", "none"), ("2e-05", "lora")]):
+        folder = tmp_path / f"embed/x/{number}"
+        write_run(folder, [result("tuned", number / 10), result("bm25")])
+        (folder / "config.yaml").write_text(
+            f"defaults:\n- override /method: {lora}\noptim:\n  learning_rate: {rate}\n  epochs: 1\nrun:\n  root: r{number}\n"
+        )
+    write_run(tmp_path / "embed/other/1", [result("tuned", 0.3)])
+    (board,) = boards(tmp_path)
+    assert [row.settings for row in board.rows if row.experiment == "embed/x" and row.system == "tuned"] == [
+        {"method": "lora", "optim.learning_rate": "2e-05"},  # YAML 1.1 reads no number without a point
+        {"method": "none", "optim.learning_rate": "1e-05"},
+    ]
+    assert [row.settings for row in board.rows if row.system == "bm25" or row.experiment == "embed/other"] == [{}, {}]
+    text = as_markdown([board])
+    assert "| tuned | embed/x method=lora optim.learning_rate=2e-05 |" in text
+    assert "| bm25 | embed/x |" in text
+
+
+def test_settings_that_cannot_be_read_leave_the_row_as_it_is(tmp_path):
+    for number, content in enumerate([b"\xff", b"a: [", b"- 1"]):
+        write_run(tmp_path / f"embed/x/{number}", [result("tuned", number / 10)])
+        (tmp_path / f"embed/x/{number}/config.yaml").write_bytes(content)
+    (board,) = boards(tmp_path)
+    assert [row.settings for row in board.rows] == [{}] * 3
+
+
 def test_only_equal_data_share_a_table(tmp_path):
     write_run(tmp_path / "a/x/1", [result("tuned"), result("tuned", data_revision="r2"), result("bm25", split="dev")])
     assert [(board.data_revision, len(board.rows)) for board in boards(tmp_path)] == [("r1", 1), ("r2", 1)]
