@@ -296,17 +296,10 @@ def check_settings(config: PerplexityRunConfig) -> None:
 
 def trained_windows(config: PretrainedConfig) -> tuple[int, list[int]]:
     """Return the window that a model was trained with, and its doublings up to what the model is set to read."""
-    text = config.get_text_config()
-    most = int(text.max_position_embeddings)
-    rope = getattr(text, "rope_parameters", None) or {}
-    nested = [value for value in rope.values() if isinstance(value, dict)]  # one set of parameters per type of layer
-    known = [
-        each["original_max_position_embeddings"]
-        for each in [rope, *nested]
-        if "original_max_position_embeddings" in each
-    ]
-    original = int(min([most, *known]))
-    return original, doublings(original, most)
+    from finewise.causal import trained_window
+
+    original = trained_window(config)
+    return original, doublings(original, int(config.get_text_config().max_position_embeddings))
 
 
 def check_positions(config: PretrainedConfig, longest: int) -> None:

@@ -24,6 +24,19 @@ from finewise.references import model_reference
 _WRITES = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 
 
+def trained_window(config: PretrainedConfig) -> int:
+    """Return the tokens that a model was trained with, as far as its configuration says; stretched models know both windows.
+
+    `original_max_position_embeddings` stands in the parameters of the types that read it, and beside them for the others.
+    """
+    text: Any = config.get_text_config(decoder=True)
+    rope = getattr(text, "rope_parameters", None) or {}
+    nested = [value for value in rope.values() if isinstance(value, dict)]  # one set of parameters per type of layer
+    known = [each.get("original_max_position_embeddings") for each in [rope, *nested]]
+    known += [getattr(text, "original_max_position_embeddings", None)]
+    return min(int(window) for window in [text.max_position_embeddings, *known] if window)
+
+
 def load_causal(
     config: ModelConfig, device: str = "auto", *, dtype: torch.dtype = torch.float32
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

@@ -53,6 +53,20 @@ class Outcome:
     stopped_early: bool
     seen: Seen
 
+    def after(self, before: "Outcome") -> "Outcome":
+        """Return what both led to, one training after the other: the second chose, counted from the first's first step."""
+        return replace(
+            self,
+            steps=before.steps + self.steps,
+            best_step=before.steps + self.best_step,
+            evaluations=before.evaluations + self.evaluations,
+            seen=Seen(
+                texts=before.seen.texts + self.seen.texts,
+                tokens=before.seen.tokens + self.seen.tokens,
+                seconds=before.seen.seconds + self.seen.seconds,
+            ),
+        )
+
     def cost(self, device: str) -> dict[str, Any]:
         """Return what a record says of the work."""
         return {

@@ -3,7 +3,7 @@
 How positions are stretched, the group `rope`: `longctx.rope_config`.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import accumulate, pairwise
 
 from benchmarks.config import ResamplingConfig
@@ -12,7 +12,7 @@ from benchmarks.perplexity_config import PerplexityConfig
 from finewise.config import ColumnsConfig, ExperimentConfig, SplitsConfig, at_least, positive, setting
 from finewise.contrastive.config import MultipleNegativesRanking, check_batches
 from finewise.names import unknown
-from longctx.rope_config import ROPES, DynamicNtk, LongRope, RopeConfig, SelfExtend, StretchConfig, Yarn, name_of
+from longctx.rope_config import ROPES, Abf, DynamicNtk, LongRope, RopeConfig, SelfExtend, StretchConfig, Yarn, name_of
 
 CAUSAL_METRICS = ("needle", "neg_log_loss")
 EMBEDDING_METRICS = ("passkey",)
@@ -139,7 +139,9 @@ class StagesConfig:
     """A training in stages of growing windows, such as ABF's: one entry per stage in each list."""
 
     factors: list[float] = setting(list, "times the trained window, stage by stage, such as [2,4] (empty: one stage)")
-    thetas: list[float] = setting(list, "rope=abf: the base of each stage (empty: rope.theta in all)")
+    thetas: list[float] = setting(
+        list, "rope=abf: the base of each stage, the last of which is rope.theta (empty: rope.theta in all)"
+    )
     shares: list[float] = setting(list, "part of the steps of each stage (empty: equal parts)")
 
     def __post_init__(self) -> None:
@@ -184,7 +186,7 @@ class LongContextExperiment(ExperimentConfig):
         lambda: ["none", "linear", "ntk", "yarn"], "methods scored beside, each untrained (none: the model as it is)"
     )
     compare_adapted: bool = setting(
-        False, "also train each of `compare` in the same way (but self_extend, which only reads)"
+        False, "also train each of `compare` in the same way (but self_extend and dynamic, which only read)"
     )
     seeds: int = setting(1, "repeat with so many seeds, from `seed` on; intervals are over seeds and prompts")
     parallel_seeds: int = setting(1, "seeds that run at a time, each in a process of its own (CPU only)")
@@ -332,5 +334,13 @@ class LongContextExperiment(ExperimentConfig):
                 raise ValueError(
                     f"compare={method} needs settings of its own; make it the run's own method: rope={method}"
                 )
-        if self.stages.thetas and name_of(self.rope) != "abf":
+        if self.stages.thetas and not isinstance(self.rope, Abf):
             raise ValueError(f"stages.thetas is read with rope=abf alone; got rope={name_of(self.rope)}")
+        if isinstance(self.rope, Abf) and self.stages.thetas:
+            last = self.stages.thetas[-1]
+            if self.rope.theta not in (Abf().theta, last):
+                raise ValueError(
+                    f"stages.thetas={self.stages.thetas} ends with another base than rope.theta={self.rope.theta:g}; leave "
+                    "rope.theta out"
+                )
+            self.rope = replace(self.rope, theta=last)

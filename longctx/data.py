@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from finewise.config import AuditConfig
 from finewise.console import say
 from finewise.data.documents import Documents, read_documents
-from finewise.data.keys import combine, text_keys
+from finewise.data.keys import Keys, combine, text_keys
 from finewise.data.report import AuditReport
 from finewise.data.sources import splits
 from finewise.data.splits import MAX_ROWS, held_out, targets_of
@@ -33,6 +33,7 @@ class LongData:
         train: The training rows.
         dev: Rows of the new window, which choose the checkpoint.
         test: The documents held back for the end.
+        seen: Text keys of the documents that are trained on or choose the checkpoint.
         revision: sha256 over train, dev and test as they are here.
         rows: Split -> documents.
         report: What the audit found.
@@ -43,6 +44,7 @@ class LongData:
     train: Blocks
     dev: Blocks
     test: Part
+    seen: Keys
     revision: str
     rows: Mapping[str, int]
     report: AuditReport
@@ -103,6 +105,7 @@ def load_documents(
         train=train,
         dev=dev,
         test=parts["test"],
+        seen=np.concatenate([parts["train"].keys, parts["dev"].keys]),
         revision=combine(*(f"{name}={part.revision}" for name, part in parts.items())),
         rows={name: len(part) for name, part in parts.items()},
         report=report,

@@ -103,10 +103,13 @@ def model_card(found: Found, proof: Proof, experiment: LongContextExperiment) ->
     }
     training = "Not trained."
     if found.outcome is not None:
-        optim = experiment.optim
+        optim, stages = experiment.optim, experiment.stages
         training = f"""Objective {experiment.objective_name}, {found.outcome.best_step} of {found.outcome.steps} steps
 (dev chose by {experiment.selection.metric}), batch size {optim.batch_size}, learning rate {optim.learning_rate:g}, seed
 {experiment.seed}. Every setting is in the run's config.yaml."""
+        if stages.factors:
+            windows = ", ".join(f"{round(factor * facts['original']):,}" for factor in stages.factors)
+            training += f"\nIn stages of {windows} tokens; the checkpoint is of the last."
         if experiment.seeds > 1:
             training += f"\nScores are of {experiment.seeds} seeds together; these are the weights of the first."
     reach = "\n".join(

@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from peft import PeftModel
 from transformers import PreTrainedModel, set_seed
@@ -19,8 +20,7 @@ from benchmarks.pieces import Pieces, read_pieces
 from benchmarks.token_loss import check_fits
 from finewise.causal import load_causal
 from finewise.console import err, say
-from finewise.data.hub import is_hub
-from finewise.data.sources import splits
+from finewise.data.documents import read_documents
 from finewise.device import describe, pick_device, use_bf16
 from finewise.errors import InputError
 from finewise.fit import Outcome
@@ -30,10 +30,11 @@ from longctx import causal
 from longctx.arms import Arm, arms_of, subject_of
 from longctx.config import InstructionTuning, LanguageModeling, LongContextExperiment
 from longctx.data import LongData, load_documents
+from longctx.document_audit import Part
 from longctx.lora import merged, with_lora
 from longctx.memory import check_batch
 from longctx.positions import POSITIONS
-from longctx.rope_config import Abf, SelfExtend, StretchConfig
+from longctx.rope_config import Abf, RopeConfig, SelfExtend, StretchConfig
 from longctx.self_extend import check_methods, extend, sizes_of
 from longctx.sft import loss as sft_loss
 from longctx.sft.data import SftData, load_chats
@@ -75,18 +76,31 @@ class LanguageModel:
         self._check_memory()
 
     def _check_stages(self) -> None:
-        """Refuse stages that do not end at the new window.
+        """Refuse stages that do not end at the new window, or that the model cannot be stretched by.
 
         Raises:
-            InputError: They end elsewhere.
+            InputError: Says which stage.
         """
-        factors = self.experiment.stages.factors
+        stages, method = self.experiment.stages, self.experiment.rope
+        factors = stages.factors
         end = StretchConfig(factor=factors[-1]).window(self.original) if factors else self.target
         if end != self.target:
             raise InputError(
                 f"stages.factors={factors} ends at {end} tokens, and the new window has {self.target}; let it end with "
                 f"{self.target / self.original:g}"
             )
+        for number in range(len(factors)):
+            try:
+                stretch(self.model.config, *self._stage(method, number))
+            except InputError as error:
+                raise InputError(f"stage {number + 1} of stages.factors={factors}: {error}") from None
+
+    def _stage(self, method: RopeConfig, number: int) -> tuple[RopeConfig, StretchConfig]:
+        """Return the method of a stage, and how far it goes."""
+        stages = self.experiment.stages
+        if stages.thetas and isinstance(method, Abf):
+            method = replace(method, theta=stages.thetas[number])
+        return method, StretchConfig(factor=stages.factors[number], original=self.original)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -108,19 +122,18 @@ class LanguageModel:
         return stretch(self.model, arm.method, StretchConfig(target=self.target, original=self.original))
 
     def adapt(self, arm: Arm, run: Run) -> tuple[PreTrainedModel, Outcome]:
-        """Return it trained, in one stage or several of growing windows, and what the last stage led to."""
+        """Return it trained, in one stage or several of growing windows, and what that led to."""
         stages = self.experiment.stages
         if not stages.factors:
             return self._train(self.stretched(arm), self.experiment, self.target, run)
         model, outcome = self.model, None
         for number, steps in enumerate(stages.steps(self.experiment.optim.max_steps or 0)):
-            how = StretchConfig(factor=stages.factors[number], original=self.original)
-            method = arm.method
-            if stages.thetas and isinstance(method, Abf):
-                method = replace(method, theta=stages.thetas[number])
+            method, how = self._stage(arm.method, number)
             model = stretch(with_weights(self.model.config, model), method, how)
             one = replace(self.experiment, optim=replace(self.experiment.optim, max_steps=steps))
+            before = outcome
             model, outcome = self._train(model, one, how.window(self.original), run.inside(f"stage-{number + 1}"))
+            outcome = outcome if before is None else outcome.after(before)
         assert outcome is not None
         return model, outcome
 
@@ -135,7 +148,9 @@ class LanguageModel:
         if self.experiment.adapt and self.experiment.selection.metric == "neg_log_loss":
             data = self._data(target)
             if isinstance(data, LongData):
-                return causal.dev_loss(model, data.dev, bf16=self.bf16)
+                assert isinstance(self.experiment.objective, LanguageModeling)
+                chunk = self.experiment.objective.logits_chunk
+                return causal.dev_loss(model, data.dev, bf16=self.bf16, logits_chunk=chunk)
             return -sft_loss.dev_loss(model, data.dev, bf16=self.bf16)
         config = self.experiment.needle
         few = replace(config, samples=max(1, config.samples // 4))
@@ -201,28 +216,39 @@ class LanguageModel:
         """Return what perplexity is read of: the documents of the settings, and those that the data holds back for test."""
         if self._pieces is not None:
             return self._pieces
-        config, files, self._pieces = self.experiment.perplexity, self.experiment.data, []
+        config, self._pieces = self.experiment.perplexity, []
         data = self._rows.get(self.target)
-        held = data.test.as_documents() if isinstance(data, LongData) else None
-        trained_on = (
-            held is not None and config.data == files.train and not is_hub(files.train) and not splits(files.train)
-        )
-        if trained_on:
-            say(
-                f"note: perplexity.data={config.data} is trained on; perplexity is read of the documents held back of it"
-            )
-        elif config.data is not None:
-            pieces = read_pieces(config, self.tokenizer, self.lengths, self.original, self.prompts_seed)
-            self._pieces.append((PERPLEXITY, pieces))
-        if held is not None and (trained_on or config.data is None or config.data not in (files.train, files.test)):
-            try:
-                own = read_pieces(
-                    config, self.tokenizer, self.lengths, self.original, self.prompts_seed, documents=held
+        held = Part.of(data.test.as_documents(), "test") if isinstance(data, LongData) else None
+        named = None
+        if config.data is not None:
+            named = Part.of(read_documents(config.data, config.text, "test"), "test")
+            seen = np.isin(named.keys, data.seen) if isinstance(data, LongData) else np.zeros(len(named), np.bool_)
+            if seen.any():
+                named = named.select(np.flatnonzero(~seen))
+                say(
+                    f"note: perplexity.data={config.data}: {seen.sum():,} of {len(seen):,} documents are trained on or choose "
+                    "the checkpoint: left out"
                 )
-                self._pieces.append((f"{PERPLEXITY} of {files.name}", own))
+            if held is not None and seen.any() and not len(np.setdiff1d(named.keys, held.keys)):
+                named = None  # what is left of it is read as the data's own test documents
+        if named is not None:
+            self._pieces.append((PERPLEXITY, self._cut(named)))
+        if held is not None and (named is None or len(np.setxor1d(named.keys, held.keys))):
+            try:
+                self._pieces.append((f"{PERPLEXITY} of {self.experiment.data.name}", self._cut(held)))
             except InputError as error:
                 say(f"note: data.test: {error}; its perplexity is not measured")
         return self._pieces
+
+    def _cut(self, part: Part) -> Pieces:
+        return read_pieces(
+            self.experiment.perplexity,
+            self.tokenizer,
+            self.lengths,
+            self.original,
+            self.prompts_seed,
+            documents=part.as_documents(),
+        )
 
     def beside(self, run: Run) -> list[ByLength]:
         """Return nothing: what splits a long text is for embedding models."""
@@ -296,7 +322,14 @@ class LanguageModel:
             else:
                 assert isinstance(objective, InstructionTuning)
                 self._rows[target] = load_chats(
-                    config, objective, self.tokenizer, experiment.audit, self.original, target, seed
+                    config,
+                    objective,
+                    self.tokenizer,
+                    experiment.audit,
+                    self.original,
+                    target,
+                    seed,
+                    later=target < self.target,
                 )
             if self.group == 0:
                 err.print(self._rows[target].report.brief(), soft_wrap=True)

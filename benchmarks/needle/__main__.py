@@ -64,7 +64,7 @@ def load(config: NeedleRunConfig) -> tuple[Any, dict[str, Any]]:
     import torch
 
     from benchmarks.needle.reader import Reader
-    from finewise.causal import load_causal
+    from finewise.causal import load_causal, trained_window
     from finewise.device import describe, pick_device, use_bf16
 
     device = pick_device(config.run.device)
@@ -75,15 +75,12 @@ def load(config: NeedleRunConfig) -> tuple[Any, dict[str, Any]]:
     text: Any = model.config.get_text_config(decoder=True)
     window = int(text.max_position_embeddings)
     rope = getattr(text, "rope_parameters", None) or {}
-    original = int(
-        rope.get("original_max_position_embeddings") or getattr(text, "original_max_position_embeddings", 0) or window
-    )
     reader = Reader(lambda length: model, tokenizer, config.needle, bf16=bf16)
     return reader, {
         "model": {
             "name": config.model.name,
             "revision": config.model.revision,
-            "original": original,
+            "original": trained_window(model.config),
             "window": window,
             "rope": {key: value for key, value in rope.items() if isinstance(value, (str, int, float, dict))},
         },

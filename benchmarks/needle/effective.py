@@ -28,7 +28,7 @@ def relative_effective_length(result: ByLength, base: float, share: float = 0.85
 
     Args:
         result: As above.
-        base: What the model scores where length is no difficulty, such as at its shortest length.
+        base: What the model scores where length is no difficulty, such as the best of its short lengths.
         share: Of the base.
     """
     return effective_length(result, threshold=share * base) if base > 0 else None

@@ -23,6 +23,8 @@ from longctx.sft.render import Renderer
 from longctx.sft.rows import SHOWN, ChatRows, read_chats
 
 PARTS = ("dev", "test")
+LATER = "later"
+"""Beside the choices of objective.too_long: what is longer than the window of a stage waits for a later one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -70,6 +72,8 @@ def load_chats(
     original: int,
     target: int,
     seed: int,
+    *,
+    later: bool = False,
 ) -> SftData:
     """Read chats, split and audit them, fit them into the window and mix them by length.
 
@@ -81,6 +85,7 @@ def load_chats(
         original: The trained window in tokens.
         target: The new window in tokens, which bounds a row.
         seed: Of the splits and draws.
+        later: It is that of a stage before the last: longer chats are left to a later one, whatever the objective says.
 
     Raises:
         InputError: Rows that cannot be trained on, leaks, chats longer than the window, or a mix that the data does not allow.
@@ -103,7 +108,7 @@ def load_chats(
     kept = {}
     counts: dict[str, Any] = {}
     for rows in (train, dev, test):
-        kept[rows.split], counts[rows.split], told = fitted(rows, target, objective.too_long)
+        kept[rows.split], counts[rows.split], told = fitted(rows, target, LATER if later else objective.too_long)
         notes += told
     train, dev = kept["train"], kept["dev"]
     if config.max_train_rows is not None and config.max_train_rows < len(train):
@@ -185,7 +190,7 @@ def fitted(rows: ChatRows, window: int, too_long: str) -> tuple[ChatRows, dict[s
     Args:
         rows: One split.
         window: In tokens.
-        too_long: "refuse", "drop" or "cut".
+        too_long: "refuse", "drop", "cut" or LATER.
 
     Raises:
         InputError: Some do not fit and must not be touched, or none would be left.
@@ -201,10 +206,10 @@ def fitted(rows: ChatRows, window: int, too_long: str) -> tuple[ChatRows, dict[s
             f"{share} are longer than the window of {window:,} tokens: {first}; objective.too_long=drop leaves them out, "
             "=cut reads their beginning, a larger stretch.factor fits them"
         )
-    if too_long == "drop":
+    if too_long in ("drop", LATER):
         rows, told = (
             rows.select(np.flatnonzero(lengths <= window)),
-            f"{share} are longer than {window:,} tokens: left out",
+            f"{share} are longer than {window:,} tokens: left {'out' if too_long == 'drop' else 'to a later stage'}",
         )
         counts = {"dropped": len(long)}
     else:
@@ -218,7 +223,10 @@ def fitted(rows: ChatRows, window: int, too_long: str) -> tuple[ChatRows, dict[s
         counts = {"cut": len(long) - gone, "dropped": gone, "tokens_cut": lost}
     if not len(rows):
         raise InputError(
-            f"{rows.reference}: objective.too_long={too_long} leaves no {rows.split} row within {window:,} tokens; raise "
+            f"{rows.reference}: no {rows.split} row fits into {window:,} tokens, the window of an earlier stage; leave the "
+            "stage out of stages.factors, or give shorter chats"
+            if too_long == LATER
+            else f"{rows.reference}: objective.too_long={too_long} leaves no {rows.split} row within {window:,} tokens; raise "
             "stretch.factor, or give shorter chats"
         )
     return rows, counts, [told]

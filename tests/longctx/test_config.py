@@ -141,6 +141,15 @@ def data(**parts: Any) -> LongDataConfig:
             {"stages": StagesConfig(factors=[4], thetas=[1e6]), "optim": OptimConfig(max_steps=9)},
             "stages.thetas is read with rope=abf alone; got rope=yarn",
         ),
+        (
+            LanguageModeling,
+            {
+                "rope": Abf(theta=1e6),
+                "stages": StagesConfig(factors=[2, 4], thetas=[1e6, 8e6]),
+                "optim": OptimConfig(max_steps=9),
+            },
+            "ends with another base than rope.theta=1e+06; leave rope.theta out",
+        ),
     ],
 )
 def test_what_would_not_be_honoured_is_refused(objective: Any, parts: dict[str, Any], message: str) -> None:

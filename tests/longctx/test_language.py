@@ -26,8 +26,9 @@ from longctx.config import (
     LoraConfig,
     StagesConfig,
 )
+from longctx.data import LongData
 from longctx.language import LanguageModel
-from longctx.rope_config import LongRope, SelfExtend, StretchConfig, Yarn
+from longctx.rope_config import Abf, LongRope, SelfExtend, StretchConfig, Yarn
 from longctx.tiny.language import Tiny
 
 Make = Callable[..., LongContextExperiment]
@@ -133,6 +134,26 @@ def test_stages_that_end_elsewhere_are_told_when_the_model_is_opened(
         LanguageModel(experiment, run_in(tmp_path), 0)
 
 
+def test_a_base_that_a_stage_cannot_have_is_told_when_the_model_is_opened(
+    reading: Make, long_documents: Path, tmp_path: Path
+) -> None:
+    experiment = reading(
+        adapt=True,
+        data=LongDataConfig(train=str(long_documents), dev_size=3, test_size=3),
+        selection=SelectionConfig(metric="needle"),
+        rope=Abf(),
+        stages=StagesConfig(factors=[2, 4], thetas=[8e6, 200.0]),
+        optim=OptimConfig(max_steps=9),
+        compare=["none"],
+    )
+    assert isinstance(experiment.rope, Abf)
+    assert experiment.rope.theta == 200.0, "what stands beside, untrained, has the base of the last stage"
+    with pytest.raises(
+        InputError, match=r"^stage 2 of stages\.factors=\[2.*\]: rope\.theta=200 is below the model's own"
+    ):
+        LanguageModel(experiment, run_in(tmp_path), 0)
+
+
 def test_a_stage_that_its_data_does_not_fit_is_told_when_the_model_is_opened(
     reading: Make, long_documents: Path, tmp_path: Path
 ) -> None:
@@ -172,12 +193,33 @@ def test_perplexity_is_never_read_of_what_is_trained_on(
     same = PerplexityConfig(data=str(long_documents), documents=20, lengths=[64, 256])
     (name, held), *more = readings(same)
     assert (name, len(held), more) == ("perplexity of files", 3, [])
-    assert "is trained on; perplexity is read of the documents held back" in capsys.readouterr().err.replace("\n", " ")
+    assert "17 of 20 documents are trained on or choose the checkpoint: left out" in " ".join(
+        capsys.readouterr().err.split()
+    )
     assert readings(replace(same, data=None)) == [(name, held)]
-    other = tmp_path / "other.jsonl"
-    other.write_text(long_documents.read_text())
-    (_, every), own = readings(replace(same, data=str(other)))
-    assert (len(every), own) == (20, (name, held))
+    lines = long_documents.read_text().splitlines()
+    other = tmp_path / "other.jsonl"  # the same texts by another name
+    other.write_text("\n".join(reversed(lines)))
+    assert readings(replace(same, data=str(other)))[0][0] == name
+    new = [json.dumps({"text": " ".join(reversed(json.loads(line)["text"].split()))}) for line in lines[:4]]
+    other.write_text("\n".join([*lines, *new]))
+    (everywhere, read), own = readings(replace(same, data=str(other)))
+    assert (everywhere, len(read), own) == ("perplexity", 7, (name, held))
+    parts = LanguageModel(
+        reading(
+            adapt=True,
+            data=LongDataConfig(train=str(long_documents), dev_size=3, test_size=3),
+            selection=SelectionConfig(metric="needle"),
+            perplexity=replace(same, data=None),
+        ),
+        run_in(tmp_path),
+        0,
+    )._rows[256]
+    assert isinstance(parts, LongData)
+    other.write_text("\n".join(json.dumps({"text": text}) for text in parts.test.texts()))
+    assert [one for one, _ in readings(replace(same, data=str(other)))] == ["perplexity"], "read once"
+    other.write_text("\n".join(line for line in lines if json.loads(line)["text"] not in set(parts.test.texts())))
+    assert readings(replace(same, data=str(other))) == [(name, held)], "nothing of it is left"
 
 
 def test_a_family_that_self_extend_is_not_made_for_is_told_when_the_model_is_opened(

@@ -34,6 +34,7 @@ from transformers import (
     Qwen3Config,
 )
 
+from finewise.causal import trained_window
 from finewise.errors import InputError
 from longctx import rope
 from longctx.rope_config import (
@@ -132,6 +133,7 @@ def test_built_models_turn_by_the_equation(family: str, name: str) -> None:
     dynamic = isinstance(method, DynamicNtk)
     assert made.config.max_position_embeddings == (64 if dynamic else 256)
     assert made.config.original_max_position_embeddings == 64
+    assert trained_window(made.config) == 64
     layers = "full_attention" if family in NESTED else None
     for length in (64, 256):  # in this order: dynamic frequencies go up with the length
         outcome(made, length)

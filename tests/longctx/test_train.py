@@ -39,6 +39,9 @@ def test_what_a_run_leaves_behind(outcomes: dict[str, dict[str, Any]]) -> None:
     assert {row["system"] for row in record["scores"]} == {"untuned", "linear", "yarn", "tuned"}
     assert record["selection"]["test_reads"] == 1
     assert record["selection"]["best"] > record["selection"]["untuned"]
+    assert record["selection"]["steps"] == 8, "of both stages"
+    assert record["selection"]["best_step"] > 4
+    assert "of 8 steps" in (run / "model/README.md").read_text()
     assert record["data"]["rows"] == {"train": 48, "dev": 6, "test": 6}
     assert not list(run.rglob("checkpoints"))
     assert (run / "seed-42/tuned/stage-2/train.jsonl").stat().st_size > 0

@@ -19,7 +19,7 @@ def result(means: dict[int, float]) -> ByLength:
 @pytest.mark.parametrize(
     ("means", "base"),
     [
-        ({256: 0.8, 512: 0.7, 1024: 0.6, 2048: 0.1}, 0.7),  # the mean up to 1K
+        ({256: 0.7, 512: 0.8, 1024: 0.6, 2048: 0.9}, 0.8),  # the best up to 1K
         ({2048: 0.8, 4096: 0.2}, 0.8),  # all are longer: the shortest
         ({64: 0.9}, 0.9),
     ],
@@ -32,6 +32,10 @@ def test_lengths_beyond_the_trained_window_do_not_lower_the_base_score() -> None
     means = {64: 0.97, 128: 0.85, 256: 0.53, 512: 0.15, 1024: 0.03}
     assert base_score(result(means), 64) == pytest.approx(0.97)
     assert reach(result(means), 64)["nolima"] == 128
+
+
+def test_failing_within_the_short_lengths_does_not_lower_what_is_asked() -> None:
+    assert reach(result({256: 1.0, 512: 0.7, 1024: 0.65, 2048: 0.6}), 2048)["nolima"] == 256
 
 
 def test_a_luckless_shortest_length_does_not_lower_what_is_asked_of_the_others() -> None:

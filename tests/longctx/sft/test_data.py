@@ -35,8 +35,17 @@ def load(tmp_path: Path, tokenizer: Tokenizers) -> Callable[..., SftData]:
         files = {"train": write("train", train)}
         if held is not None:
             files |= {"dev": write("dev", held), "test": write("test", [("other " + one, two) for one, two in held])}
-        config = LongDataConfig(**files, **more)
-        return load_chats(config, InstructionTuning(**objective), tokenizer("none"), audit, 50, WINDOW, 1)
+        window, later = (more.pop("stage"), True) if "stage" in more else (WINDOW, False)
+        return load_chats(
+            LongDataConfig(**files, **more),
+            InstructionTuning(**objective),
+            tokenizer("none"),
+            audit,
+            50,
+            window,
+            1,
+            later=later,
+        )
 
     return load
 
@@ -75,6 +84,17 @@ def test_near_duplicates_are_found(load: Callable[..., SftData]) -> None:
     held = [*HELD, (words, "a")]
     data = load([*asks(20), (words + " more", "b")], held, near=True, too_long="cut")
     assert "near_prompt" in {finding.kind for finding in data.report.findings}
+
+
+def test_an_early_stage_leaves_long_chats_to_a_later_one(load: Callable[..., SftData]) -> None:
+    train = [*asks(18), ("y" * 150, "answer " * 3), ("z" * 170, "lost")]
+    assert load(train, HELD).rows["train"] == 20
+    for too_long in ("refuse", "cut"):
+        data = load(train, HELD, too_long=too_long, stage=100)
+        assert data.rows["train"] == 18
+        assert "2 of 20 train rows (10.0%) are longer than 100 tokens: left to a later stage" in data.notes
+    with pytest.raises(InputError, match=r"no train row fits into 12 tokens, the window of an earlier stage; leave"):
+        load(train, HELD, stage=12)
 
 
 def test_long_chats_are_never_cut_silently(load: Callable[..., SftData]) -> None:
