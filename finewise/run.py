@@ -202,7 +202,7 @@ class Run:
         try:
             yield
             if len(self._inside) == 1:
-                self._announce()
+                self.announce()
         finally:
             took = time.perf_counter() - start
             self._add(name, took - self._inside.pop())
@@ -221,9 +221,9 @@ class Run:
         self.manifest["first_step"] = round(time.monotonic() - self._began, 3)
         self._write_manifest()
 
-    def _announce(self) -> None:
-        """Say where the run is kept, once there is something worth keeping."""
-        if not self._announced:
+    def announce(self) -> None:
+        """Say where the run is kept, once: there is something worth keeping, and refused input does not remove it any more."""
+        if not self._announced and not self._is_part:
             self._announced = True
             say(f"resume (attempt {self.manifest['attempts']}): {self.dir}" if self.resumed else f"run: {self.dir}")
 

@@ -99,6 +99,7 @@ def study(experiment: LongContextExperiment, run: Run) -> Found:
     if experiment.parallel_seeds == 1 or pick_device(experiment.run.device) != "cpu":
         parts = [study_seed(experiment, run, number) for number in range(len(seeds))]
     else:
+        run.announce()
         say(f"{len(seeds)} seeds, {experiment.parallel_seeds} at a time; what they say comes mixed")
         parts = _apart(experiment, run)
     first = parts[0]
@@ -122,6 +123,7 @@ def study_seed(experiment: LongContextExperiment, run: Run, number: int) -> Foun
     def subject() -> Subject:
         if not opened:
             opened.append(open_subject(one, part, number))
+            run.announce()  # model and data are accepted
         return opened[0]
 
     about = subject_of(experiment)
@@ -244,4 +246,4 @@ def _end_with_parent() -> None:
 def _study_apart(
     experiment: LongContextExperiment, folder: Path, task: str, name: str, manifest: Mapping[str, Any], number: int
 ) -> Found:
-    return study_seed(experiment, Run(folder, task, name, dict(manifest), None), number)
+    return study_seed(experiment, Run(folder, task, name, dict(manifest), None).inside(""), number)

@@ -35,12 +35,13 @@ def main(experiment: LongContextExperiment) -> float:
         pin(run, experiment)
         if run.finished is not None:
             return show(run, run.finished, loads_with(run.finished))
-        with run.stage("imports"):
-            from longctx.prove import prove
-            from longctx.study import study
         with run.stage("study"):
+            with run.stage("imports"):
+                from longctx.study import study
             found = study(experiment, run)
         with run.stage("prove"):
+            from longctx.prove import prove
+
             proof = prove(found, experiment)
         with run.stage("save"):
             from longctx.export import finish

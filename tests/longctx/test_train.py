@@ -4,10 +4,17 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from benchmarks.perplexity_config import PerplexityConfig
+from finewise.errors import InputError
+from longctx.config import LongContextExperiment
+from longctx.rope_config import StretchConfig
+from longctx.train import main
 
 SCRIPT = Path(__file__).with_name("crash_study.py")
 POINTS = [
@@ -59,3 +66,18 @@ def test_same_scores_after_a_kill(outcomes: dict[str, dict[str, Any]], point: st
     expected, found = record_of(outcomes["none"]), record_of(outcome)
     for key in ("scores", "comparisons", "selection"):
         assert found[key] == expected[key]
+
+
+def test_refused_input_leaves_no_run_behind(
+    reading: Callable[..., LongContextExperiment],
+    long_documents: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    too_long = PerplexityConfig(data=str(long_documents), lengths=[64, 4096])
+    with pytest.raises(InputError, match="no document has the 4,09"):
+        main(reading(stretch=StretchConfig(factor=64), perplexity=too_long))
+    assert not list(tmp_path.rglob("run.json"))
+    assert "run: " not in capsys.readouterr().err
+    main(reading())
+    assert capsys.readouterr().err.count("run: ") == 1
