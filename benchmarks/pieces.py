@@ -5,6 +5,7 @@ Shapes: P pieces, T tokens of a piece.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,14 @@ class Pieces:
     revision: str
 
 
+class Names(NamedTuple):
+    """What messages call the settings that decide the pieces."""
+
+    lengths: str = "perplexity.lengths"
+    data: str = "perplexity.data"
+    number: str = "perplexity.documents"
+
+
 def read_pieces(
     config: PerplexityConfig,
     tokenizer: PreTrainedTokenizerBase,
@@ -47,6 +56,7 @@ def read_pieces(
     *,
     split: str = "test",
     documents: Documents | None = None,
+    names: Names | None = None,
 ) -> Pieces:
     """Draw stretches of the documents, as long as the longest window, from as many documents as possible, without overlap.
 
@@ -58,6 +68,7 @@ def read_pieces(
         seed: Draws the pieces.
         split: Which file of a folder, or split of a hub data set.
         documents: Read instead of those of the settings.
+        names: What messages call the settings (None: as here).
 
     Raises:
         InputError: No document is long enough, or what is wrong with the file.
@@ -70,7 +81,7 @@ def read_pieces(
     if documents is None:
         assert config.data is not None
         documents = read_documents(config.data, config.text, split)
-    cut = _cut(documents, tokenizer, size, config.documents, np.random.default_rng(seed), wanted[-1])
+    cut = _cut(documents, tokenizer, size, config.documents, np.random.default_rng(seed), wanted[-1], names or Names())
     tokens = np.stack([piece for _, piece in cut])
     revision = combine("perplexity", tokens.tobytes().hex(), before, wanted, config.stride)
     return Pieces(
@@ -90,6 +101,7 @@ def _cut(
     most: int,
     rng: np.random.Generator,
     longest: int,
+    names: Names,
 ) -> list[tuple[str, NDArray[np.int64]]]:
     """Return names and tokens (size,) of up to `most` pieces: one of each document first, then a second one of each, ..."""
     slots: list[tuple[int, int, str, NDArray[np.int64]]] = []
@@ -115,7 +127,7 @@ def _cut(
     if not slots:
         raise InputError(
             f"{documents.reference}: no document has the {size:,} tokens that a window of {longest:,} takes; the longest has "
-            f"{seen[0]:,} ({documents.where(seen[1])}): lower perplexity.lengths, or name longer documents (perplexity.data)"
+            f"{seen[0]:,} ({documents.where(seen[1])}): lower {names.lengths}, or name longer documents ({names.data})"
         )
     if short:
         say(
@@ -123,9 +135,7 @@ def _cut(
         )
     chosen = sorted(slots, key=lambda slot: slot[:2])[:most]
     if len(chosen) < most:
-        say(
-            f"note: {documents.reference} has {len(chosen)} pieces of {longest:,} tokens, not {most} (perplexity.documents)"
-        )
+        say(f"note: {documents.reference} has {len(chosen)} pieces of {longest:,} tokens, not {most} ({names.number})")
     return [(name, piece) for _, _, name, piece in chosen]
 
 

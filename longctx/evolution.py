@@ -51,6 +51,16 @@ class Found:
 _STARTS: dict[str, RopeConfig] = {"linear": Linear(), "ntk": NtkAware(), "by_parts": NtkByParts(ramp="rotations")}
 
 
+def check_longer(original: int, target: int) -> None:
+    """Refuse a search for a window that is no longer than the trained one.
+
+    Raises:
+        InputError: Says both.
+    """
+    if target <= original:
+        raise InputError(f"a search needs a target above the original window of {original} tokens; got {target}")
+
+
 def search_factors(
     score: Callable[[list[float]], float],
     head_dim: int,
@@ -76,8 +86,7 @@ def search_factors(
         InputError: The window is not made longer, or a score is not a number.
     """
     config = config or SearchConfig()
-    if target <= original:
-        raise InputError(f"a search needs a target above the original window of {original} tokens; got {target}")
+    check_longer(original, target)
     chance = np.random.default_rng(seed)
     most = ABOVE * target / original
     scores: dict[tuple[float, ...], float] = {}

@@ -18,20 +18,21 @@ from benchmarks.needle.kept import Kept
 from benchmarks.needle.reader import evaluating
 from benchmarks.perplexity import perplexity
 from benchmarks.perplexity_config import PerplexityConfig
-from benchmarks.pieces import Pieces, read_pieces
+from benchmarks.pieces import Names, Pieces, read_pieces
 from benchmarks.token_loss import check_fits, guesses_better, token_losses
 from finewise import record
 from finewise.causal import load_causal
-from finewise.console import progress
+from finewise.console import progress, say
 from finewise.data.documents import Documents, read_documents
 from finewise.data.hub import is_hub
-from finewise.data.keys import combine
+from finewise.data.keys import combine, text_keys
 from finewise.data.sources import splits
+from finewise.data.splits import held_out
 from finewise.device import autocast, describe, pick_device, use_bf16
 from finewise.errors import InputError
 from finewise.run import REPORT, Run
-from longctx.data import split
-from longctx.evolution import Found, search_factors, start_factors
+from longctx.document_audit import Part
+from longctx.evolution import Found, check_longer, search_factors, start_factors
 from longctx.rope_config import Linear, LongRope, NtkAware, RopeConfig, StretchConfig, Yarn
 from longctx.search_config import SearchDataConfig, SearchRunConfig
 from longctx.stretch import present_parameters, rotary_dimensions, stretch, window
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.table import Table
 
-SCORES = "scores.jsonl"
+SCORES, PROOF = "scores.jsonl", "proof"
 SEARCHED, UNTUNED = "longrope", "untuned"
 BESIDE: dict[str, RopeConfig] = {"linear": Linear(), "ntk": NtkAware(), "yarn": Yarn()}
 """What the result is proved beside: methods that need no search."""
@@ -59,6 +60,7 @@ def search(config: SearchRunConfig, run: Run) -> None:
         model, tokenizer = load_causal(config.model, device, dtype=torch.float32)
         target = window(model.config, config.stretch)
         original = config.stretch.original or int(model.config.max_position_embeddings)
+        check_longer(original, target)
         how = StretchConfig(target=target, original=original)
         parameters = present_parameters(model.config)
         size, theta = rotary_dimensions(model.config, parameters), float(str(parameters["rope_theta"]))
@@ -67,8 +69,9 @@ def search(config: SearchRunConfig, run: Run) -> None:
     with run.stage("data"):
         train, test = read_data(config.data, tokenizer, original, target, config.seed)
         run.pin("data", combine(train.revision, test.revision))
-    with run.stage("search"):
         check_language(model, train, original, config, bf16=bf16)
+    run.announce()
+    with run.stage("score"):
         score = scorer(model, train, how, run, bf16=bf16)
         with progress("score lists of factors", config.search.most) as advance:
 
@@ -84,10 +87,14 @@ def search(config: SearchRunConfig, run: Run) -> None:
             **BESIDE,
             SEARCHED: LongRope(long_factors=found.factors),
         }
-        results = [
-            _read(name, model if rope is None else stretch(model, rope, how), tokenizer, test, original, config, bf16)
-            for name, rope in systems.items()
-        ]
+        results = []
+        for name, rope in systems.items():
+            file = run.dir / PROOF / f"{name}.npz"
+            if not file.is_file():
+                subject = model if rope is None else stretch(model, rope, how, share=True)
+                file.parent.mkdir(exist_ok=True)
+                by_length.save(file, [_read(name, subject, tokenizer, test, original, config, bf16)])
+            results += by_length.load(file)
     starts = start_factors(size, theta, original, target)
     model_facts = {"name": config.model.name, "revision": config.model.revision, "original": original, "window": target}
     about = {"seed": config.seed, "device": describe(device, bf16), "model": model_facts}
@@ -112,18 +119,33 @@ def read_data(
     own = [] if is_hub(config.train) else splits(config.train)
     documents: Documents = read_documents(config.train, config.text)
     if config.test is not None or "test" in own:
-        held = read_documents(config.test or config.train, config.text, "test")
+        given = Part.of(read_documents(config.test or config.train, config.text, "test"), "test")
+        held = given.without(np.flatnonzero(np.isin(given.keys, text_keys(documents.texts))))
+        if not len(held):
+            raise InputError(
+                f"data.test={config.test or config.train}: every document is one of data.train={config.train}; leave data.test "
+                "out to prove on half of the documents"
+            )
+        if len(held) < len(given):
+            say(f"note: data.test: {len(given) - len(held):,} of {len(given):,} documents are in data.train: left out")
     else:
-        parts = split(documents, None, 0.5, seed)
-        documents, held = parts["train"].as_documents(), parts["test"].as_documents()
+        if len(documents) < 2:
+            raise InputError(
+                f"{config.train} has one document; a search needs another one to prove its result (data.test)"
+            )
+        keys, half = text_keys(documents.texts), {"test": len(documents) // 2}
+        parts = held_out(keys, half, seed, documents.reference, "too many documents are equal")
+        held = Part.of(documents, "test", parts["test"])
+        documents = Part.of(documents, "train", parts["train"]).as_documents()
 
-    def pieces(some: Documents, lengths: list[int], count: int, name: str) -> Pieces:
+    def pieces(some: Documents, lengths: list[int], count: int, name: str, key: str) -> Pieces:
         settings = PerplexityConfig(data=None, lengths=lengths, documents=count)
-        return read_pieces(settings, tokenizer, lengths, lengths[0], seed, split=name, documents=some)
+        names = Names("stretch.factor", f"data.{name}", key)
+        return read_pieces(settings, tokenizer, lengths, lengths[0], seed, split=name, documents=some, names=names)
 
     return (
-        pieces(documents, [target], config.pieces, "train"),
-        pieces(held, [original, target], config.test_pieces, "test"),
+        pieces(documents, [target], config.pieces, "train", "data.pieces"),
+        pieces(held.as_documents(), [original, target], config.test_pieces, "test", "data.test_pieces"),
     )
 
 
@@ -161,9 +183,9 @@ def scorer(
     first = max(len(before), 1)
 
     def score(factors: list[float]) -> float:
-        key = combine("factors", pieces.revision, *factors)
+        key = combine("factors", pieces.revision, bf16, model.device.type, *factors)
         if key not in kept.answers:
-            stretched = stretch(model, LongRope(long_factors=factors), how)
+            stretched = stretch(model, LongRope(long_factors=factors), how, share=True)
             losses: list[Tensor] = []
             with evaluating(stretched), autocast(bf16, str(model.device)):
                 for row in ids:

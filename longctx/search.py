@@ -21,9 +21,10 @@ def main(config: SearchRunConfig) -> float:
     with Run.open("search", config, name=Path(config.model.name).stem, resume=config.resume) as run:
         run.pin("model", content_of(reference))
         if run.finished is None:
-            with run.stage("imports"):
-                from longctx.factors import search
-            search(config, run)
+            with run.stage("search"):
+                with run.stage("imports"):
+                    from longctx.factors import search
+                search(config, run)
         return show(run)
 
 

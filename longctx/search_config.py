@@ -18,7 +18,8 @@ class SearchDataConfig:
         "novels", "documents that lists are scored by: a file, a folder, package:MODULE/PATH, hub:NAME or novels"
     )
     test: str | None = setting(
-        None, "other documents, for the table at the end (null: the test split of train, or half of its documents)"
+        None,
+        "other documents, for the table at the end (null: those of a folder's test file, or half of the documents of train)",
     )
     text: str = setting("text", "column with the document")
     pieces: int = setting(5, "pieces of train, each as long as the new window, that every list is scored by")

@@ -30,11 +30,13 @@ READS_FARTHER = "a model with rotary positions (Llama, Qwen, Gemma 3, ModernBERT
 
 
 @overload
-def stretch(subject: PreTrainedModel, method: RopeConfig, how: StretchConfig) -> PreTrainedModel: ...
+def stretch(
+    subject: PreTrainedModel, method: RopeConfig, how: StretchConfig, *, share: bool = ...
+) -> PreTrainedModel: ...
 @overload
 def stretch(subject: PretrainedConfig, method: RopeConfig, how: StretchConfig) -> PretrainedConfig: ...
 def stretch(
-    subject: PreTrainedModel | PretrainedConfig, method: RopeConfig, how: StretchConfig
+    subject: PreTrainedModel | PretrainedConfig, method: RopeConfig, how: StretchConfig, *, share: bool = False
 ) -> PreTrainedModel | PretrainedConfig:
     """Return the model (or configuration) with its rotary positions stretched; the given one stays as it is.
 
@@ -47,6 +49,7 @@ def stretch(
         subject: A transformers model, or its configuration.
         method: How to stretch; a row of the group `rope`.
         how: How far.
+        share: The new model has no weights of its own but the subject's; for one that is only read.
 
     Raises:
         InputError: The model has no rotary positions, or ones that the method cannot be applied to; `how` does not fit it.
@@ -57,21 +60,23 @@ def stretch(
         raise InputError(
             f"a {type(subject).__name__} cannot be stretched; give the transformers model itself, before adapters are added"
         )
-    made = with_weights(_stretched(subject.config, method, how), subject)
+    made = with_weights(_stretched(subject.config, method, how), subject, share=share)
     _check_built(subject, made, method, how)
     return made
 
 
-def with_weights(config: PretrainedConfig, model: PreTrainedModel) -> PreTrainedModel:
+def with_weights(config: PretrainedConfig, model: PreTrainedModel, *, share: bool = False) -> PreTrainedModel:
     """Return a model of this configuration with another one's weights: its positions are the configuration's.
 
     Args:
         config: Of a model with the same weights, such as the unstretched one's.
         model: Whose weights, device and mode are taken; it stays as it is.
+        share: Take the weights themselves, not copies.
     """
     with torch.random.fork_rng(devices=[]), no_init_weights():
         made = type(model)(config)
-    made.load_state_dict({name: weight.clone() for name, weight in model.state_dict().items()}, assign=True)
+    weights = model.state_dict()
+    made.load_state_dict(weights if share else {name: weight.clone() for name, weight in weights.items()}, assign=True)
     made.tie_weights()
     for old, new in zip(model.parameters(), made.parameters(), strict=True):
         new.requires_grad_(old.requires_grad)

@@ -103,18 +103,71 @@ def test_documents_of_the_proof_are_not_those_of_the_search(
     assert (len(train.ids), len(test.ids), test.lengths) == (12, 8, (64, 256))
 
 
+def test_documents_that_are_searched_prove_nothing(
+    reader_folder: Path, long_documents: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(reader_folder)
+    lines = long_documents.read_text().splitlines()
+    some, overlap = tmp_path / "some.jsonl", tmp_path / "overlap.jsonl"
+    some.write_text("\n".join(lines[:12]))
+    overlap.write_text("\n".join(lines[8:]).upper())
+    overlap.write_text(overlap.read_text().replace('"TEXT"', '"text"').replace('"ID"', '"id"'))
+    _, test = read_data(SearchDataConfig(train=str(some), test=str(overlap), test_pieces=40), tokenizer, 64, 256, 0)
+    assert len(test.ids) == 8
+    assert "note: data.test: 4 of 12 documents are in data.train: left out" in " ".join(capsys.readouterr().err.split())
+    with pytest.raises(InputError, match=r"^data\.test=\S+: every document is one of data\.train"):
+        read_data(SearchDataConfig(train=str(some), test=str(some)), tokenizer, 64, 256, 0)
+
+
+def test_few_long_documents_are_halved(reader_folder: Path, long_documents: Path, tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(reader_folder)
+    lines = long_documents.read_text().splitlines()
+    for count, halves in ((3, (2, 1)), (2, (1, 1))):
+        (tmp_path / "few.jsonl").write_text("\n".join(lines[:count]))
+        pair = read_data(SearchDataConfig(train=str(tmp_path / "few.jsonl")), tokenizer, 64, 256, 0)
+        assert tuple(len({name.partition(",")[0] for name in pieces.ids}) for pieces in pair) == halves
+    (tmp_path / "few.jsonl").write_text(lines[0])
+    with pytest.raises(InputError, match=r"few\.jsonl has one document; a search needs another"):
+        read_data(SearchDataConfig(train=str(tmp_path / "few.jsonl")), tokenizer, 64, 256, 0)
+
+
+def test_the_proof_goes_on_where_it_was_killed(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, real = [], factors._read
+
+    def counting(system: str, *given: Any) -> Any:
+        if len(read) == 3:
+            read.append("")
+            raise KeyboardInterrupt
+        read.append(system)
+        return real(system, *given)
+
+    monkeypatch.setattr(factors, "_read", counting)
+    with pytest.raises(KeyboardInterrupt):
+        main(make())
+    main(make())
+    assert read == ["untuned", "linear", "ntk", "", "yarn", "longrope"]
+    assert len(record_in(tmp_path)["comparisons"]) == 8
+
+
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
         ({"stretch": StretchConfig(factor=1)}, "a search needs a target above the original window of 64 tokens"),
-        ({"stretch": StretchConfig(factor=64)}, "no document has the 4,09[56] tokens"),
+        (
+            {"stretch": StretchConfig(factor=64)},
+            r"no document has the 4,09[56] tokens.*: lower stretch\.factor, or name longer documents \(data\.train\)",
+        ),
         ({"data": SearchDataConfig(train="nowhere.jsonl")}, r"nowhere\.jsonl: no such file"),
         ({"model": ModelConfig(name="./nowhere")}, r"\./nowhere"),
     ],
 )
-def test_what_cannot_be_searched_is_refused_in_one_line(make: Make, parts: dict[str, Any], message: str) -> None:
+def test_what_cannot_be_searched_is_refused_in_one_line(
+    make: Make, parts: dict[str, Any], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(InputError, match=rf"^[^\n]*{message}[^\n]*$"):
         main(make(**parts))
+    assert not list(tmp_path.rglob("run.json"))
+    assert "run: " not in capsys.readouterr().err
 
 
 def test_documents_that_the_model_does_not_know_as_language_are_refused(

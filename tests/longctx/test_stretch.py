@@ -176,6 +176,16 @@ def test_the_new_model_has_weights_of_its_own() -> None:
     assert rotations(half)[None][0].dtype is torch.float32
 
 
+def test_a_model_that_is_only_read_may_share_its_weights() -> None:
+    model = build("llama")
+    before = outcome(model, 64)
+    made = stretch(model, Yarn(), StretchConfig(factor=4), share=True)
+    assert all(old.data_ptr() == new.data_ptr() for old, new in zip(model.parameters(), made.parameters(), strict=True))
+    own = stretch(model, Yarn(), StretchConfig(factor=4))
+    assert torch.equal(outcome(made, 256), outcome(own, 256))
+    assert torch.equal(outcome(model, 64), before)
+
+
 def test_tied_weights_stay_tied() -> None:
     config = copy.deepcopy(FAMILIES["llama"])
     config.tie_word_embeddings = True
