@@ -41,16 +41,16 @@ def with_average(results: Sequence[ByLength]) -> list[ByLength]:
 
 
 def base_score(result: ByLength, original: int) -> float:
-    """Return what a model scores where length is no difficulty: the best of the short lengths, or of the shortest.
+    """Return what a model scores where length is no difficulty: the best of the short lengths, or of the shortest; else 0.
 
     Short are lengths up to SHORT and within the trained window: a model trained for fewer tokens would else lower its own
     threshold by failing. NoLiMa takes the maximum over 250, 500 and 1K tokens of each pair of question and needle, and the mean
     of these (Modarressi et al. 2025, arXiv 2502.05167, section 4.3); prompts here differ in both, so the lengths' means are
-    compared.
+    compared. Where all lengths are beyond the trained window there is no such score.
     """
-    lengths = result.read()
-    short = [length for length in lengths if length <= min(SHORT, original)] or lengths[:1]
-    return max(map(result.mean, short))
+    within = [length for length in result.read() if length <= original]
+    short = [length for length in within if length <= SHORT] or within[:1]
+    return max(map(result.mean, short), default=0.0)
 
 
 def reach(result: ByLength, original: int) -> dict[str, int | None]:

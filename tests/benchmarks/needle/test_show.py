@@ -34,6 +34,10 @@ def test_lengths_beyond_the_trained_window_do_not_lower_the_base_score() -> None
     assert reach(result(means), 64)["nolima"] == 128
 
 
+def test_beyond_the_trained_window_there_is_no_base_score() -> None:
+    assert reach(result({2048: 0.9, 4096: 0.9}), 1024) == {"ruler": 4096, "nolima": None}
+
+
 def test_failing_within_the_short_lengths_does_not_lower_what_is_asked() -> None:
     assert reach(result({256: 1.0, 512: 0.7, 1024: 0.65, 2048: 0.6}), 2048)["nolima"] == 256
 
