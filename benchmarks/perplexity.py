@@ -144,6 +144,7 @@ def perplexity(
         groups=np.full(count * number, group, dtype=np.int64),
         values=np.concatenate(values),
         weights=np.full(count * number, float(losses.shape[1])),
+        clusters=np.array(pieces.documents * number),
     )
     return result, by_position(losses, system, longest)
 
@@ -259,7 +260,7 @@ def main(config: PerplexityRunConfig) -> float:
                 pieces=pieces,
             )
         save(run.dir / FILE, [result])
-        scored = scores(result, config.scoring.resamples, config.seed)
+        scored = scores(result)
         run.finish(
             {
                 "seed": config.seed,

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from benchmarks.config import ResamplingConfig
 from finewise.config import ModelConfig, PlaceConfig, at_least, positive, setting
 
 
@@ -42,9 +41,8 @@ class PerplexityRunConfig:
 
     model: ModelConfig = setting(ModelConfig, "the language model: hub id, local folder, or package:MODULE/PATH")
     perplexity: PerplexityConfig = setting(PerplexityConfig, "the documents, and how much of them is read")
-    scoring: ResamplingConfig = setting(ResamplingConfig, "how intervals are computed")
     run: PlaceConfig = setting(PlaceConfig, "where the record is kept, and what it runs on")
-    seed: int = setting(42, "seed of the pieces and of the resampling")
+    seed: int = setting(42, "seed of the pieces")
 
     def __post_init__(self) -> None:
         if self.perplexity.data is None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.baselines import BM25
 from benchmarks.dense import EncoderSearcher
-from benchmarks.retrieval import PER_QUERY_FILE, Result, load_per_query, save_per_query
+from benchmarks.retrieval import PER_QUERY_FILE, Result, clusters_of, load_per_query, save_per_query
 from finewise.console import say
 from finewise.data.keys import combine
 from finewise.data.retrieval import RetrievalSet
@@ -79,8 +79,9 @@ def remembered(
     if not fresh:
         say(f"{name} on {task.name} {task.split}: as scored before, from the cache")
     names = [name, *(f"{name}@{dim}" for dim in dims[1:])]
+    clusters = clusters_of(task)
     return [
-        replace(result, system=system, benchmark=task.name, split=task.split)
+        replace(result, system=system, benchmark=task.name, split=task.split, clusters=clusters)
         for result, system in zip(load_per_query(folder / PER_QUERY_FILE), names, strict=True)
     ]
 

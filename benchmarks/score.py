@@ -10,10 +10,12 @@ from benchmarks.retrieval import (
     EncoderSearcher,
     Searcher,
     check,
+    compare,
     evaluate_retrieval,
     save_per_query,
+    scores,
 )
-from benchmarks.significance import compare, scores
+from benchmarks.rows import corrected
 from benchmarks.table import ScoreTable, verdicts
 from finewise import record
 from finewise.console import out, say
@@ -37,15 +39,10 @@ def main(config: ScoreConfig) -> float:
         if results[0].unjudged:
             say(f"note: {results[0].unjudged} of {len(task.query_ids)} queries have no judgement and are in no mean")
         save_per_query(run.dir / PER_QUERY_FILE, results)
-        scored = [score for result in results for score in scores(result, config.scoring.resamples, config.seed)]
-        compared = [
-            comparison
-            for other in results[1:]
-            for comparison in compare(results[0], other, config.scoring.resamples, config.seed)
-        ]
+        scored = [score for result in results for score in scores(result)]
+        compared = corrected([row for other in results[1:] for row in compare(results[0], other)])
         run.finish(
             {
-                "seed": config.seed,
                 "model": {"name": config.model.name, "revision": config.model.revision},
                 "data": {
                     "name": task.name,

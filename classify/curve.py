@@ -51,14 +51,13 @@ def measure_curve(
     sizes = subset_sizes(
         len(train), experiment.learning_curve.fractions, minimum=max(least, experiment.optim.batch_size)
     )
-    resamples, seed = experiment.scoring.resamples, experiment.seed
 
     def on_dev(name: str, raw: NDArray[Any]) -> Classified:
         return evaluate(data.dev, name, probabilities(raw, multi))
 
     def point(rows: int, result: Classified, seconds: float) -> Point:
-        (score,) = scores(result, [metric], resamples, seed)
-        return Point(rows=rows, score=score.value, low=score.low, high=score.high, seconds=round(seconds, 3))
+        (score,) = scores(result, [metric])
+        return Point.of(rows, score, seconds)
 
     def measure(rows: int) -> Point:
         start = time.perf_counter()
@@ -75,7 +74,7 @@ def measure_curve(
     beside = []
     for name, fitted in baselines.items():
         other = evaluate(data.dev, name, fitted.probabilities[0])
-        (score,) = scores(other, [metric], resamples, seed)
-        (comparison,) = compare(tuned, other, [metric], resamples, seed)
+        (score,) = scores(other, [metric])
+        (comparison,) = compare(tuned, other, [metric])
         beside.append(Baseline.of(score, comparison))
     return Worth.of(points, beside, metric=label(metric), smallest_gain=experiment.learning_curve.smallest_gain)

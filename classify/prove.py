@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from benchmarks.classification import Classified, compare, evaluate, scores, slices
 from benchmarks.embedded import Embedded
+from benchmarks.rows import corrected
 from benchmarks.text_baselines import Baseline, measured
 from classify.config import ClassifyExperiment
 from classify.decide import Decisions, is_right
@@ -91,7 +92,7 @@ def prove(
         run: Counts how many checkpoints were scored on test.
     """
     run.note_test_read(trained.outcome.best_step)
-    test, seed, resamples = data.test, experiment.seed, experiment.scoring.resamples
+    test, seed = data.test, experiment.seed
     raw = trained.logits(test.texts, "classify test")
     probabilities = decisions.probabilities(raw)
     results = [evaluate(test, "tuned", probabilities, decisions.decide(probabilities))]
@@ -109,10 +110,10 @@ def prove(
     tuned, *others = results
     return Proof(
         results=results,
-        scores=[score for result in results for score in scores(result, metrics, resamples, seed)],
-        comparisons=[row for other in others for row in compare(tuned, other, metrics, resamples, seed)],
+        scores=[score for result in results for score in scores(result, metrics)],
+        comparisons=corrected([row for other in others for row in compare(tuned, other, metrics)]),
         decisions=measured_decisions(decisions, (raw_dev, data.dev.labels), (raw, test.labels), seed),
-        slices={by: slices(tuned, test, by, metrics[0], resamples, seed) for by in experiment.scoring.slices},
+        slices={by: slices(tuned, test, by, metrics[0]) for by in experiment.scoring.slices},
         seconds={name: round(found.seconds, 3) for name, found in baselines.items()},
         pictures=pictures(decisions, raw, test.labels),
     )

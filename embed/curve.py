@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from benchmarks.retrieval import EncoderSearcher, Result, evaluate_retrieval
-from benchmarks.significance import compare, scores
+from benchmarks.retrieval import EncoderSearcher, Result, compare, evaluate_retrieval, scores
 from benchmarks.table import label
 from embed.config import EmbedExperiment
 from embed.data import EmbedData
@@ -36,7 +35,7 @@ def measure_curve(model: Encoder, data: EmbedData, experiment: EmbedExperiment, 
         untuned: Identity of the untuned model, by which its results are found.
     """
     metric, depth = experiment.selection.metric, experiment.scoring.depth
-    resamples, seed = experiment.scoring.resamples, experiment.seed
+    seed = experiment.seed
     total = len(data.train.rows)
     order = nested(total, seed)
     sizes = subset_sizes(total, experiment.learning_curve.fractions, minimum=2 * experiment.optim.batch_size)
@@ -46,8 +45,8 @@ def measure_curve(model: Encoder, data: EmbedData, experiment: EmbedExperiment, 
         return evaluate_retrieval(data.dev, searcher, [metric], depth)
 
     def point(rows: int, result: Result, seconds: float) -> Point:
-        (score,) = scores(result, resamples, seed)
-        return Point(rows=rows, score=score.value, low=score.low, high=score.high, seconds=round(seconds, 3))
+        (score,) = scores(result)
+        return Point.of(rows, score, seconds)
 
     def measure(rows: int) -> Point:
         start = time.perf_counter()
@@ -64,7 +63,7 @@ def measure_curve(model: Encoder, data: EmbedData, experiment: EmbedExperiment, 
     (before,) = Untuned(untuned, experiment, str(model.device)).results(data.dev, [metric], depth, [None])
     beside = []
     for other in (before, words(data.dev, [metric], depth)):
-        (score,), (comparison,) = scores(other, resamples, seed), compare(tuned, other, resamples, seed)
+        (score,), (comparison,) = scores(other), compare(tuned, other)
         beside.append(Baseline.of(score, comparison))
     return Worth.of(points, beside, metric=label(metric), smallest_gain=experiment.learning_curve.smallest_gain)
 

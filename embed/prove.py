@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from benchmarks.baselines import BM25
 from benchmarks.remembered import identity, known, remembered
-from benchmarks.retrieval import EncoderSearcher, Result, evaluate_dims, evaluate_retrieval
-from benchmarks.significance import compare, scores
+from benchmarks.retrieval import EncoderSearcher, Result, compare, evaluate_dims, evaluate_retrieval, scores
+from benchmarks.rows import corrected
 from embed.config import EmbedExperiment
 from finewise.data.retrieval import RetrievalSet
 from finewise.encoder import Encoder, dimension, load_encoder
@@ -72,11 +72,10 @@ def prove(
         bm25 = words(task, metrics, depth)
         results += [*tuned, *before, bm25]
         pairs += [*zip(tuned, before, strict=True), (tuned[0], bm25)]
-    resamples, seed = experiment.scoring.resamples, experiment.seed
     return Proof(
         results=results,
-        scores=[score for result in results for score in scores(result, resamples, seed)],
-        comparisons=[row for a, b in pairs for row in compare(a, b, resamples, seed)],
+        scores=[score for result in results for score in scores(result)],
+        comparisons=corrected([row for a, b in pairs for row in compare(a, b)]),
     )
 
 

@@ -6,7 +6,6 @@ How positions are stretched, the group `rope`: `longctx.rope_config`.
 from dataclasses import dataclass, fields, replace
 from itertools import accumulate, pairwise
 
-from benchmarks.config import ResamplingConfig
 from benchmarks.needle.config import NeedleConfig, PasskeyConfig
 from benchmarks.perplexity_config import PerplexityConfig
 from finewise.config import ColumnsConfig, ExperimentConfig, SplitsConfig, at_least, positive, setting
@@ -196,7 +195,6 @@ class LongContextExperiment(ExperimentConfig):
         PasskeyConfig, "retrieval of what is hidden in long documents, for embedding models"
     )
     chunked: bool = setting(True, "embedding models: score chunk-and-pool and late chunking beside")
-    scoring: ResamplingConfig = setting(ResamplingConfig, "how results are computed")
 
     def __post_init__(self) -> None:
         ExperimentConfig.__post_init__(self)

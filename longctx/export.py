@@ -72,9 +72,7 @@ def draw(found: Found, experiment: LongContextExperiment, run: Run) -> list[tupl
             for one in found.results
             if one.benchmark == benchmark
         ]
-        figure = length_plots.by_length(
-            results, original=original, resamples=experiment.scoring.resamples, seed=experiment.seed
-        )
+        figure = length_plots.by_length(results, original=original)
         drawn.append((f"{benchmark} by length", benchmark, figure))
         for result in results:
             if result.system in (about, UNTUNED) and not np.isnan(result.depths).all():

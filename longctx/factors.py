@@ -19,6 +19,7 @@ from benchmarks.needle.reader import evaluating
 from benchmarks.perplexity import perplexity
 from benchmarks.perplexity_config import PerplexityConfig
 from benchmarks.pieces import Names, Pieces, read_pieces
+from benchmarks.rows import corrected
 from benchmarks.token_loss import check_fits, guesses_better, token_losses
 from finewise import record
 from finewise.causal import load_causal
@@ -235,9 +236,8 @@ def finish(
     from finewise.report import table as rows_of
 
     by_length.save(run.dir / by_length.FILE, results)
-    resamples, seed = config.scoring.resamples, config.seed
-    scored = [score for result in results for score in by_length.scores(result, resamples, seed)]
-    compared = [row for other in results[:-1] for row in by_length.compare(results[-1], other, resamples, seed)]
+    scored = [score for result in results for score in by_length.scores(result)]
+    compared = corrected([row for other in results[:-1] for row in by_length.compare(results[-1], other)])
     lists, lengths = (
         picture({**starts, SEARCHED: found.factors}),
         length_plots.by_length(results, original=about["model"]["original"]),

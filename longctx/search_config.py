@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from benchmarks.config import ResamplingConfig
 from finewise.config import ModelConfig, PlaceConfig, at_least, positive, setting
 from longctx.rope_config import StretchConfig
 
@@ -63,9 +62,8 @@ class SearchRunConfig:
     stretch: StretchConfig = setting(StretchConfig, "how far the model is stretched")
     data: SearchDataConfig = setting(SearchDataConfig, "the documents")
     search: SearchConfig = setting(SearchConfig, "how long to search")
-    scoring: ResamplingConfig = setting(ResamplingConfig, "how intervals are computed")
     run: PlaceConfig = setting(PlaceConfig, "where the record is kept, and what it runs on")
-    seed: int = setting(42, "seed of the pieces, the search and the resampling")
+    seed: int = setting(42, "seed of the pieces and the search")
     resume: str = setting("never", "auto: finish this command's unfinished run, if there is one", ("never", "auto"))
 
     def __post_init__(self) -> None:

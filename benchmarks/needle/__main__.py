@@ -44,7 +44,7 @@ def show(config: NeedleRunConfig, run: Any, results: Any) -> float:
     from finewise.console import out
 
     original = record.read(run.dir / record.FILE)["model"]["original"]
-    out.print(table(results, original, config.resamples, config.seed))
+    out.print(table(results, original))
     out.print(f"record, report and pictures: {run.dir}", markup=False, soft_wrap=True)
     return float(sum(result.mean(result.read()[-1]) for result in results) / len(results))
 
@@ -101,7 +101,7 @@ def write(run: Any, results: Any, facts: dict[str, Any], config: NeedleRunConfig
 
     original = facts["model"]["original"]
     by_length.save(run.dir / by_length.FILE, results)
-    scores = [score for result in results for score in by_length.scores(result, config.resamples, config.seed)]
+    scores = [score for result in results for score in by_length.scores(result)]
     for result in results:
         if not np.isnan(result.depths).all():
             write_picture(run.dir / "pictures", result.benchmark, heatmap(result, original=original))
@@ -114,7 +114,7 @@ def write(run: Any, results: Any, facts: dict[str, Any], config: NeedleRunConfig
             f"Needle: {config.model.name}",
             [
                 *told,
-                *sections(results, original, config.resamples, config.seed),
+                *sections(results, original),
                 ("Scores", report.table(shown)),
                 ("Command", report.preformatted(str(whole["command"]))),
             ],

@@ -77,12 +77,10 @@ class NeedleRunConfig:
     model: ModelConfig = setting(ModelConfig, "the language model: a folder, hub id, or .gguf file")
     needle: NeedleConfig = setting(NeedleConfig, "the grid")
     run: PlaceConfig = setting(PlaceConfig, "where the record is kept, and what it runs on")
-    resamples: int = setting(2000, "bootstrap resamples for intervals")
     seed: int = setting(42, "seed of the prompts and the resampling")
     resume: str = setting("never", "auto: finish this command's unfinished run, if there is one", ("never", "auto"))
 
     def __post_init__(self) -> None:
-        at_least("resamples", self.resamples, 100)
         at_least("seed", self.seed, 0)
         for key in ("max_seq_length", "query_prompt", "document_prompt"):
             if getattr(self.model, key):

@@ -71,6 +71,7 @@ def needle(
                 groups=np.full(len(every), group, np.int64),
                 values=np.array([value(*pair, reader.way) for pair in zip(every, answers, strict=True)], np.float64),
                 weights=np.ones(len(every)),
+                clusters=np.array([f"{prompt.length} {prompt.sample}" for prompt in every]),
             )
         )
     return found

@@ -70,7 +70,6 @@ class TokenScoringConfig:
     """How results are computed."""
 
     metrics: list[str] = setting(lambda: list(METRICS), "metrics to report; the first is the headline")
-    resamples: int = setting(2000, "bootstrap resamples for intervals, permutations for paired tests")
     mistakes: int = setting(20, "how many of the mistakes the report shows")
 
     def __post_init__(self) -> None:
@@ -78,7 +77,6 @@ class TokenScoringConfig:
             raise ValueError("scoring.metrics must name at least one metric; got an empty list")
         for metric in self.metrics:
             check_metric(metric)
-        at_least("scoring.resamples", self.resamples, 100)
         at_least("scoring.mistakes", self.mistakes, 0)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
-from benchmarks.metrics.entities import count, evaluated
+from benchmarks.metrics.entities import count, evaluated, gold_types
 from classify.fitting import fit_weights
 from classify.spans.align import IGNORED, Windows, labels, windows
 from classify.spans.config import TokensExperiment
@@ -170,4 +170,4 @@ def score_dev(model: PreTrainedModel, pad: int, found: Windows, dev: Tagged, met
     """Return the selection metric on dev."""
     said = entities(dev, tag(model, pad, found, dev, bf16=bf16))
     counts = count(dev.entities, said, len(dev.types))
-    return float(evaluated(counts.sum(axis=0), [metric])[0])
+    return float(evaluated(counts.sum(axis=0), [metric], gold_types(counts))[0])

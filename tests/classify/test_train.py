@@ -71,7 +71,7 @@ def make(tiny_model: Path, tmp_path: Path, vocabulary: list[str]) -> Make:
             "optim": OptimConfig(epochs=4, batch_size=16, learning_rate=4e-3),
             "tuning": TuningConfig(head="pooled"),
             "selection": SelectionConfig(metric="f1_macro", evaluations=2),
-            "scoring": ClassScoringConfig(resamples=200),
+            "scoring": ClassScoringConfig(),
             "run": RunConfig(root=str(tmp_path / "runs"), device="cpu", precision="fp32"),
             "baselines": ["majority", "linear_probe"],
         }

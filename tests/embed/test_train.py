@@ -53,7 +53,7 @@ def make(tiny_model: Path, tmp_path: Path, learnable_pairs: Pairs) -> Make:
             "model": ModelConfig(name=str(tiny_model)),
             "optim": OptimConfig(epochs=2, batch_size=16, learning_rate=3e-3),
             "selection": SelectionConfig(evaluations=2),
-            "scoring": ScoringConfig(metrics=["ndcg@10", "map"], depth=50, resamples=200),
+            "scoring": ScoringConfig(metrics=["ndcg@10", "map"], depth=50),
             "run": RunConfig(root=str(tmp_path / "runs"), device="cpu"),
         }
         return EmbedExperiment(**settings | parts)
