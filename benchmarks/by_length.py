@@ -132,7 +132,7 @@ def joined(results: Sequence[ByLength]) -> ByLength:
 
 def interval(result: ByLength) -> Interval:
     """Return the metric over all examples with its 95% interval."""
-    return intervals(jackknife(result.compute, result.design), [result.bounds])[0]
+    return intervals(jackknife(result.compute, result.design, biased=False), [result.bounds])[0]
 
 
 def scores(result: ByLength) -> list[Score]:
@@ -161,7 +161,7 @@ def compare(a: ByLength, b: ByLength) -> list[Comparison]:
                 f"cannot compare {a.system} with {b.system} on {a.benchmark} at {length} tokens: they read different examples "
                 f"({len(one.ids)} and {len(other.ids)}); score both with the same settings"
             )
-        varied = jackknife(_difference(one, other), one.design)
+        varied = jackknife(_difference(one, other), one.design, biased=False)
         (test,) = paired_tests(varied, [one.bounds])
         found += comparison_rows(a, b, {f"{a.metric}@{length}": test})
     return found

@@ -173,7 +173,7 @@ def scores(result: Result) -> list[Score]:
     """Return the mean of each metric of a result with its interval."""
     metrics = list(result.per_query)
     design = Design.of(len(result.query_ids), clusters=result.clusters)
-    varied = jackknife(_means(_matrix(result, metrics)), design)
+    varied = jackknife(_means(_matrix(result, metrics)), design, biased=False)
     found = intervals(varied, [UNIT] * len(metrics))
     return score_rows(result, design.size, dict(zip(metrics, found, strict=True)), design.clusters)
 
@@ -187,7 +187,7 @@ def compare(a: Result, b: Result) -> list[Comparison]:
     check_comparable(a, b)
     metrics = [metric for metric in a.per_query if metric in b.per_query]
     design = Design.of(len(a.query_ids), clusters=a.clusters)
-    varied = jackknife(_means(_matrix(a, metrics) - _matrix(b, metrics)), design)
+    varied = jackknife(_means(_matrix(a, metrics) - _matrix(b, metrics)), design, biased=False)
     found = paired_tests(varied, [UNIT] * len(metrics))
     return comparison_rows(a, b, dict(zip(metrics, found, strict=True)))
 

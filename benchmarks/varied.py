@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from benchmarks.classified import Classified
 from benchmarks.metrics.classes import METRICS, evaluated, measure
 from benchmarks.metrics.ranked import areas
+from benchmarks.metrics.summed import ratio
 from benchmarks.stats.design import Design
 from benchmarks.stats.inference import Interval, PairedTest
 from benchmarks.stats.inference import intervals as of_jackknife
@@ -42,12 +43,12 @@ def paired_tests(a: Classified, b: Classified, metrics: Sequence[str]) -> dict[s
 
 
 def _passes(metrics: Sequence[str]) -> list[list[str]]:
-    """Return the metrics with intervals in parts that share their deletions: decisions, areas, other probabilities."""
-    parts: dict[tuple[bool, bool], list[str]] = {}
+    """Return the metrics with intervals in parts that share their deletions: decisions or probabilities, areas, means."""
+    parts: dict[tuple[bool, bool, bool], list[str]] = {}
     for name in metrics:
         metric = METRICS[name]
         if metric.interval:
-            parts.setdefault((metric.probabilities, metric.statistics is areas), []).append(name)
+            parts.setdefault((metric.probabilities, metric.statistics is areas, _is_mean(name)), []).append(name)
     return list(parts.values())
 
 
@@ -64,7 +65,11 @@ def _jackknife(
         first = computed[0](weights)
         return first - computed[1](weights) if len(computed) == 2 else first
 
-    return jackknife(compute, design, alike=alike, most=most)
+    return jackknife(compute, design, alike=alike, biased=not _is_mean(names[0]), most=most)
+
+
+def _is_mean(name: str) -> bool:
+    return METRICS[name].value is ratio
 
 
 def _alike(results: list[Classified]) -> NDArray[np.intp]:

@@ -6,7 +6,7 @@ Chunks are read as conlleval reads them: I-X that continues nothing of type X be
 Shapes: N texts, T types, B weightings; counts (N, T, 3) hold the entities that are right, predicted, and in the gold labels.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -117,6 +117,12 @@ def evaluated(sums: NDArray[np.number], names: Sequence[str], types: NDArray[np.
         "entity_recall": micro.recall,
     }
     return np.stack([table[name] for name in names])
+
+
+def measure(counts: Counts, names: Sequence[str]) -> Callable[[Values], Values]:
+    """Return what computes the metrics of texts: weights (N, B) -> (M, B)."""
+    types = gold_types(counts)
+    return lambda weights: evaluated(weighted(counts, weights), names, types)
 
 
 def weighted(counts: Counts, weights: Values) -> Values:

@@ -1,9 +1,9 @@
 """Intervals of single scores and tests of differences, both from one jackknife, so that they cannot contradict each other.
 
-A score between two bounds (accuracy, nDCG, F1, AUROC, MCC) gets Wilson's interval (1927) with an effective sample size and
-Student's t (Korn & Graubard 1998; Dean & Pagano 2015): it stays within the bounds, and 0 of 10 is not certain to be 0. A
-positive score without an upper bound (perplexity, log loss) gets a t interval of its logarithm, and every difference a plain
-one: centre +- t x standard error. The p-value of a difference is the smallest level whose interval excludes 0.
+A score between two bounds (accuracy, nDCG, F1, AUROC, MCC) gets Clopper and Pearson's interval (1934) with an effective sample
+size, corrected by Student's t (Korn & Graubard 1998): it stays within the bounds, 0 of 10 is not certain to be 0, and it holds at
+least its level. A positive score without an upper bound (perplexity, log loss) gets a t interval of its logarithm, and every
+difference a plain one: centre +- t x standard error. The p-value of a difference is the smallest level whose interval excludes 0.
 
 Where no unit differs at all, "none of n" allows up to -ln(level) / n of them (the rule of three, Hanley & Lippman-Hand 1983).
 """
@@ -11,7 +11,7 @@ Where no unit differs at all, "none of n" allows up to -ln(level) / n of them (t
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
+from scipy.special import betaincinv, ndtri, stdtr, stdtrit
 
 from benchmarks.stats.design import Design
 from benchmarks.stats.jackknife import Jackknife
@@ -55,7 +55,10 @@ class PairedTest(NamedTuple):
 
 def intervals(found: Jackknife, ranges: list[Range]) -> list[Interval]:
     """Return the interval of each metric, given what it lies between."""
-    return [_interval(*one, found, bounds) for one, bounds in zip(_columns(found), ranges, strict=True)]
+    return [
+        _interval(*one, float(exact), found.design, bounds)
+        for one, exact, bounds in zip(_columns(found), found.exact_freedom, ranges, strict=True)
+    ]
 
 
 def paired_tests(found: Jackknife, ranges: list[Range]) -> list[PairedTest]:
@@ -74,12 +77,14 @@ def _columns(found: Jackknife) -> list[tuple[float, float, float, float]]:
     return [(float(row[0]), float(row[1]), float(row[2]), float(row[3])) for row in table]
 
 
-def _interval(value: float, centre: float, error: float, freedom: float, found: Jackknife, bounds: Range) -> Interval:
+def _interval(
+    value: float, centre: float, error: float, freedom: float, exact_freedom: float, design: Design, bounds: Range
+) -> Interval:
     low, high = bounds
     t = quantile(freedom)
     if low is not None and high is not None:
-        width, t = high - low, quantile(found.most_freedom)
-        ends = _wilson((value - low) / width, (centre - low) / width, error / width, t, found.design)
+        width = high - low
+        ends = _exact((value - low) / width, (centre - low) / width, error / width, quantile(exact_freedom), design)
         return Interval(value, *(None if np.isnan(end) else low + end * (high - low) for end in ends))
     if np.isnan(error):
         return Interval(value, None, None)
@@ -90,18 +95,19 @@ def _interval(value: float, centre: float, error: float, freedom: float, found: 
     return Interval(value, centre - t * error, centre + t * error)
 
 
-def _wilson(value: float, centre: float, error: float, t: float, design: Design) -> tuple[float, float]:
-    """Return Wilson's interval for a share with a standard error; all from 0 to 1."""
+def _exact(value: float, centre: float, error: float, t: float, design: Design) -> tuple[float, float]:
+    """Return Clopper and Pearson's interval for a share with a standard error; all from 0 to 1."""
     if np.isnan(error):
         return np.nan, np.nan
     share = centre if 0 < centre < 1 else value
     share = min(max(share, 0.0), 1.0)
     spread = share * (1 - share)
     size = spread / error**2 if error > 0 and spread > 0 else float(design.count)
-    shrunk = 1 + t**2 / size
-    middle = (share + t**2 / (2 * size)) / shrunk
-    half = t / shrunk * np.sqrt(spread / size + t**2 / (4 * size**2))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    size *= (ndtri(1 - (1 - LEVEL) / 2) / t) ** 2
+    hits, tail = share * size, (1 - LEVEL) / 2
+    low = float(betaincinv(hits, size - hits + 1, tail)) if hits > 0 else 0.0
+    high = float(betaincinv(hits + 1, size - hits, 1 - tail)) if hits < size else 1.0
+    return low, high
 
 
 def _test(value: float, centre: float, error: float, freedom: float, design: Design, bounds: Range) -> PairedTest:

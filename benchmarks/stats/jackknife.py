@@ -1,8 +1,10 @@
 """The jackknife: how a statistic changes when one unit of the sample is left out. NumPy only.
 
 Its variance is the delete-one-cluster variance (Efron & Stein 1981), which is the most careful of the usual ones with few or
-unequal clusters (MacKinnon, Nielsen & Webb 2023, "CV3"). Degrees of freedom follow from how unevenly units contribute
-(Satterthwaite 1946): 2 V^2 / Var(V), at most U - H. With strata each is left out from in turn (Jones 1974).
+unequal clusters (MacKinnon, Nielsen & Webb 2023, "CV3"). Degrees of freedom follow from how unevenly units contribute. For means:
+2 V^2 / Var(V) (Satterthwaite 1946). For ratios and areas, whose error and value move together when few units decide: the number
+of units that contribute in effect, V^2 / sum of squares (Kish 1965). Both at most U - H. With strata units are left out of each
+in turn (Jones 1974).
 
 **Bias.** Means of ratios (macro-F1) are biased in small samples; the jackknife's estimate of the bias (Quenouille 1956) is
 subtracted for the interval's centre. A class whose only row is left out would count as 0 and turn that estimate round: for the
@@ -43,9 +45,9 @@ class Jackknife:
         values: Of the sample as it is.
         centres: Without the estimated bias.
         errors: Standard errors; NaN where the metric is not defined when some unit is left out.
-        freedom: Degrees of freedom of the errors, from how unevenly units contribute.
-        most_freedom: Those that the design alone allows: U - H, or one less than the seeds. Wilson's interval takes these, since it
-            has the skewness of a share in its formula.
+        freedom: Degrees of freedom of the errors.
+        exact_freedom: Those for an exact interval of a share, which has the skewness of independent rows in its formula: U - 1 for
+            means of such rows, else as `freedom`.
         design: The sample.
     """
 
@@ -53,7 +55,7 @@ class Jackknife:
     centres: Values
     errors: Values
     freedom: Values
-    most_freedom: float
+    exact_freedom: Values
     design: Design
 
 
@@ -67,7 +69,13 @@ class _Deletions:
 
 
 def jackknife(
-    compute: Compute, design: Design, *, alike: Numbers | None = None, most: int = MOST, seed: int = 42
+    compute: Compute,
+    design: Design,
+    *,
+    alike: Numbers | None = None,
+    biased: bool = True,
+    most: int = MOST,
+    seed: int = 42,
 ) -> Jackknife:
     """Return the metrics with their standard errors.
 
@@ -76,29 +84,32 @@ def jackknife(
         design: Of N rows.
         alike: (N,) equal for rows that can be exchanged without changing any metric (the same gold and predicted class): each
             kind is left out once. Only read where every row is a unit.
+        biased: Whether a bias is estimated and subtracted; False for means.
         most: Deletions, at least 2.
         seed: Decides which units are left out together where there are more than `most`.
     """
     values = compute(np.ones((design.size, 1)))[:, 0]
-    centres, by_units, freedom = _variance(compute, design, values, alike, most, seed)
+    centres, by_units, freedom = _variance(compute, design, values, alike, biased, most, seed)
     if design.runs == 1:
-        most_freedom = float(max(1, min(design.count, most) - int(design.strata.max()) - 1))
-        return Jackknife(values, centres, np.sqrt(by_units), freedom, most_freedom, design)
-    _, by_seeds, _ = _variance(compute, design.over_seeds(), values, None, most, seed)
-    _, by_both, _ = _variance(compute, design.each_alone(), values, None, most, seed)
+        alone = not biased and not design.clustered
+        exact = np.full(len(values), max(1.0, design.count - 1.0)) if alone else freedom
+        return Jackknife(values, centres, np.sqrt(by_units), freedom, exact, design)
+    _, by_seeds, _ = _variance(compute, design.over_seeds(), values, None, False, most, seed)
+    _, by_both, _ = _variance(compute, design.each_alone(), values, None, False, most, seed)
     variance = np.maximum(by_seeds + by_units - by_both, np.maximum(by_seeds, by_units))
-    few = float(max(1, min(design.runs, design.count) - 1))
-    return Jackknife(values, centres, np.sqrt(variance), np.full(len(values), few), few, design)
+    few = np.full(len(values), float(max(1, min(design.runs, design.count) - 1)))
+    return Jackknife(values, centres, np.sqrt(variance), few, few, design)
 
 
 def _variance(
-    compute: Compute, design: Design, values: Values, alike: Numbers | None, most: int, seed: int
+    compute: Compute, design: Design, values: Values, alike: Numbers | None, biased: bool, most: int, seed: int
 ) -> tuple[Values, Values, Values]:
     """Return the centre, the variance and the degrees of freedom of each metric, (M,)."""
     if design.count < 2:
         return values, np.full(len(values), np.nan), np.ones(len(values))
     found = _deletions(design, alike, most, seed)
-    without, nearly = (_left_out(compute, found, weight) for weight in (0.0, _TINY))
+    without = _left_out(compute, found, 0.0)
+    nearly = _left_out(compute, found, _TINY) if biased else None
     strata = int(found.strata.max()) + 1
     centre, variance, unevenness = values.copy(), np.zeros(len(values)), np.zeros(len(values))
     for stratum in range(strata):
@@ -107,15 +118,16 @@ def _variance(
         count = units.sum()
         if count < 2:
             continue
-        centre -= (count - 1) * (nearly[:, which] @ units / count - values)
+        if nearly is not None:
+            centre -= (count - 1) * (nearly[:, which] @ units / count - values)
         each = without[:, which]
         squares = (count - 1) / count * np.square(each - (each @ units / count)[:, None])
         part = squares @ units
         variance += part
-        unevenness += np.square(squares) @ units - np.square(part) / count
+        unevenness += np.square(squares) @ units - (0.0 if biased else np.square(part) / count)
     most_free = max(1.0, float(found.units.sum() - strata))
     with np.errstate(divide="ignore", invalid="ignore"):
-        freedom = 2 * np.square(variance) / np.maximum(unevenness, 0)
+        freedom = (1 if biased else 2) * np.square(variance) / np.maximum(unevenness, 0)
     freedom = np.clip(np.where(np.isnan(freedom), most_free, freedom), 1.0, most_free)
     return centre, variance, freedom
 

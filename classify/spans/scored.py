@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.metrics.entities import Counts, Entity, Values, count, evaluated, gold_types, measured, weighted
+from benchmarks.metrics.entities import Counts, Entity, count, measure, measured
 from benchmarks.rows import comparison_rows, score_rows
 from benchmarks.stats.design import Design
 from benchmarks.stats.inference import UNIT, intervals, paired_tests
-from benchmarks.stats.jackknife import Compute, jackknife
+from benchmarks.stats.jackknife import jackknife
 from classify.spans.rows import Tagged
 from finewise.data.report import shorten
 from finewise.record import Comparison, Score
@@ -60,26 +60,16 @@ class Found:
 def scores(found: Found, metrics: Sequence[str]) -> list[Score]:
     """Return each metric with its interval over texts, or over the clusters that they belong to."""
     design = Design.of(len(found.counts), clusters=found.data.groups)
-    around = intervals(jackknife(_measure(found, metrics), design), [UNIT] * len(metrics))
+    around = intervals(jackknife(measure(found.counts, metrics), design), [UNIT] * len(metrics))
     return score_rows(found, design.size, dict(zip(metrics, around, strict=True)), design.clusters)
 
 
 def compare(a: Found, b: Found, metrics: Sequence[str]) -> list[Comparison]:
     """Return a minus b for each metric."""
     design = Design.of(len(a.counts), clusters=a.data.groups)
-    first, second = _measure(a, metrics), _measure(b, metrics)
+    first, second = measure(a.counts, metrics), measure(b.counts, metrics)
     found = paired_tests(jackknife(lambda weights: first(weights) - second(weights), design), [UNIT] * len(metrics))
     return comparison_rows(a, b, dict(zip(metrics, found, strict=True)))
-
-
-def _measure(found: Found, metrics: Sequence[str]) -> Compute:
-    """Return what gives the metrics (M, B) for weights of the texts (N, B)."""
-    types = gold_types(found.counts)
-
-    def compute(weights: Values) -> Values:
-        return evaluated(weighted(found.counts, weights), metrics, types)
-
-    return compute
 
 
 def per_type(found: Found) -> list[dict[str, Any]]:
