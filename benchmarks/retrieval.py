@@ -217,9 +217,19 @@ def _means(values: Values) -> Compute:
 
 
 def clusters_of(task: RetrievalSet) -> NDArray[np.integer[Any]] | None:
-    """Return the cluster of each judged query, (Q,); None where each is alone."""
-    clusters = judged(task).clusters
-    return None if clusters is None else np.asarray(clusters)
+    """Return the cluster of each judged query, (Q,); None where each is alone.
+
+    Queries of one group of the data vary together. Without groups, where every query has one relevant document, so do those
+    of one document: several questions about one page are not several independent queries.
+    """
+    part = judged(task)
+    if part.clusters is not None:
+        return np.asarray(part.clusters)
+    relevant = [[document for document, grade in part.qrels[query].items() if grade > 0] for query in part.query_ids]
+    if any(len(documents) != 1 for documents in relevant):
+        return None
+    documents, clusters = np.unique([each for (each,) in relevant], return_inverse=True)
+    return clusters.reshape(-1) if len(documents) < len(relevant) else None
 
 
 def judged(task: RetrievalSet) -> RetrievalSet:

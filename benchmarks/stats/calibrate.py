@@ -150,7 +150,7 @@ def simulate(cell: Cell) -> list[Row]:
             procedure[item.metric] = item.test
     rows = []
     for name in world.metrics:
-        rows.append(_row(cell, name, "interval", "jackknife, Wilson or log", held[name], None))
+        rows.append(_row(cell, name, "interval", "jackknife, exact or log", held[name], None))
         rows.append(_row(cell, name, "difference", procedure[name], equal[name], false[name]))
     return rows
 

@@ -1,9 +1,10 @@
 """Intervals of single scores and tests of differences, both from one jackknife, so that they cannot contradict each other.
 
-A score between two bounds (accuracy, nDCG, F1, AUROC, MCC) gets Clopper and Pearson's interval (1934) with an effective sample
-size, corrected by Student's t (Korn & Graubard 1998): it stays within the bounds, 0 of 10 is not certain to be 0, and it holds at
-least its level. A positive score without an upper bound (perplexity, log loss) gets a t interval of its logarithm, and every
-difference a plain one: centre +- t x standard error. The p-value of a difference is the smallest level whose interval excludes 0.
+A score between two bounds (accuracy, nDCG, F1, AUROC, MCC) gets Clopper and Pearson's interval (1934) with an effective
+sample size, corrected by Student's t (Korn & Graubard 1998): it stays within the bounds, 0 of 10 is not certain to be 0, and it
+holds at least its level. A positive score without an upper bound (perplexity, log loss) gets a t interval of its logarithm, and
+every difference a plain one: centre +- t x standard error. The p-value of a difference is the smallest level whose interval
+excludes 0.
 
 Where no unit differs at all, "none of n" allows up to -ln(level) / n of them (the rule of three, Hanley & Lippman-Hand 1983).
 """

@@ -1,10 +1,10 @@
 """The jackknife: how a statistic changes when one unit of the sample is left out. NumPy only.
 
 Its variance is the delete-one-cluster variance (Efron & Stein 1981), which is the most careful of the usual ones with few or
-unequal clusters (MacKinnon, Nielsen & Webb 2023, "CV3"). Degrees of freedom follow from how unevenly units contribute. For means:
-2 V^2 / Var(V) (Satterthwaite 1946). For ratios and areas, whose error and value move together when few units decide: the number
-of units that contribute in effect, V^2 / sum of squares (Kish 1965). Both at most U - H. With strata units are left out of each
-in turn (Jones 1974).
+unequal clusters (MacKinnon, Nielsen & Webb 2023, "CV3"). Degrees of freedom follow from how unevenly units contribute. For
+means: 2 V^2 / Var(V) (Satterthwaite 1946). For ratios and areas, whose error and value move together when few units decide: the
+number of units that contribute in effect, V^2 / sum of squares (Kish 1965). Both at most U - H. With strata units are left out
+of each in turn (Jones 1974).
 
 **Bias.** Means of ratios (macro-F1) are biased in small samples; the jackknife's estimate of the bias (Quenouille 1956) is
 subtracted for the interval's centre. A class whose only row is left out would count as 0 and turn that estimate round: for the
@@ -29,7 +29,7 @@ Values = NDArray[np.float64]
 Compute = Callable[[Values], Values]
 """Weights of the rows, (N, B), to metrics, (M, B); NaN where one is not defined."""
 
-MOST = 2000
+MOST = 1000
 """Deletions; with more units some are left out together, at random within their stratum."""
 
 FEWEST = 200
@@ -46,8 +46,8 @@ class Jackknife:
         centres: Without the estimated bias.
         errors: Standard errors; NaN where the metric is not defined when some unit is left out.
         freedom: Degrees of freedom of the errors.
-        exact_freedom: Those for an exact interval of a share, which has the skewness of independent rows in its formula: U - 1 for
-            means of such rows, else as `freedom`.
+        exact_freedom: Those for an exact interval of a share, which has the skewness of independent rows in its formula: U - 1
+            for means of such rows, else as `freedom`.
         design: The sample.
     """
 

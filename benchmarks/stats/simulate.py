@@ -1,7 +1,7 @@
 """Samples with known truth, for `benchmarks.stats.calibrate`: a world per kind of statistic that finewise prints.
 
-Each world draws two systems with one law, so that their true difference is 0, and knows the true value of every metric: from the law
-itself, or from a sample of 200,000 rows. A macro-F1 is that of the classes of which the sample holds gold rows.
+Each world samples two systems of one law, so that their true difference is 0, and knows the true value of every metric: from
+the law itself, or from a sample of 200,000 rows. A macro-F1 is that of the classes of which the sample holds gold rows.
 
 With C clusters of unequal sizes, rows of a cluster share the class and the luck of the systems with probability .3 each.
 """
@@ -78,13 +78,14 @@ class Queries(World):
             )
             for name in "ab"
         ]  # fmt: skip
-        return retrieval.scores(pair[0]), retrieval.compare(*pair), self.truth
+        return retrieval.scores(pair[0]), retrieval.compare(pair[0], pair[1]), self.truth
 
     @staticmethod
     def _ranks(rng: np.random.Generator, of: Numbers, hard: Values | None = None) -> Values:
         shared = rng.normal(size=of.max() + 1)[of] if hard is None else hard
         luck = rng.normal(size=len(of))
-        return np.ceil(np.exp(1.2 * (np.sqrt(SHARED) * shared + np.sqrt(1 - SHARED) * luck) + 0.3))
+        hardness = np.sqrt(SHARED) * shared + np.sqrt(1 - SHARED) * luck
+        return np.asarray(np.ceil(np.exp(1.2 * hardness + 0.3)))
 
     @staticmethod
     def _values(ranks: Values) -> dict[str, Values]:
@@ -112,7 +113,7 @@ class Shares(World):
         of = _clusters(rng, size, clusters)
         gold = np.zeros(size, np.intp)
         pair = [_result(name, gold, (_luck(rng, of) >= self.share).astype(np.intp), 2, of, clusters) for name in "ab"]
-        return scores(pair[0], self.metrics), compare(*pair, self.metrics), {"accuracy": self.share}
+        return scores(pair[0], self.metrics), compare(pair[0], pair[1], self.metrics), {"accuracy": self.share}
 
 
 class Classes(World):
@@ -152,7 +153,7 @@ class Classes(World):
         present = np.unique(gold)
         truth["f1_macro"] = float(self.each[present].mean())
         truth["balanced_accuracy"] = float(np.diag(self.said)[present].mean())
-        return scores(pair[0], self.metrics), compare(*pair, self.metrics), truth
+        return scores(pair[0], self.metrics), compare(pair[0], pair[1], self.metrics), truth
 
 
 class Probabilities(World):
@@ -175,7 +176,7 @@ class Probabilities(World):
         if gold.sum() in (0, size):  # no ranking to speak of: finewise refuses such data
             return self.trial(rng, size, clusters, seeds)
         pair = [self._system(rng, name, gold, of, clusters) for name in "ab"]
-        return scores(pair[0], self.metrics), compare(*pair, self.metrics), self.truth
+        return scores(pair[0], self.metrics), compare(pair[0], pair[1], self.metrics), self.truth
 
     @staticmethod
     def _system(rng: np.random.Generator, name: str, gold: Numbers, of: Numbers, clusters: int | None) -> Classified:
@@ -217,7 +218,7 @@ class Labels(World):
             "f1_micro": float(self.micro),
             "exact_match": self.exact,
         }
-        return scores(pair[0], self.metrics), compare(*pair, self.metrics), truth
+        return scores(pair[0], self.metrics), compare(pair[0], pair[1], self.metrics), truth
 
 
 class Ordered(World):
@@ -238,12 +239,12 @@ class Ordered(World):
         of = _clusters(rng, size, clusters)
         gold = np.floor(5 * _luck(rng, of)).astype(np.intp)
         pair = [_result(name, gold, self._said(gold, _luck(rng, of)), 5, of, clusters, kind="ordinal") for name in "ab"]
-        return scores(pair[0], self.metrics), compare(*pair, self.metrics), self.truth
+        return scores(pair[0], self.metrics), compare(pair[0], pair[1], self.metrics), self.truth
 
     @staticmethod
     def _said(gold: Numbers, luck: Values) -> Numbers:
         moved = gold + np.searchsorted([0.05, 0.25, 0.75, 0.95], luck) - 2
-        return np.clip(moved, 0, 4)
+        return np.asarray(np.clip(moved, 0, 4))
 
 
 class Entities(World):
@@ -306,7 +307,7 @@ class Lengths(World):
             "mean": float(np.mean(0.3 + 0.05 * np.arange(13))),
             PERPLEXITY: float(np.exp(3.0)),
         }[self.metric]
-        return by_length.scores(pair[0]), by_length.compare(*pair), {self.metrics[0]: truth}
+        return by_length.scores(pair[0]), by_length.compare(pair[0], pair[1]), {self.metrics[0]: truth}
 
     def _system(
         self,
