@@ -88,9 +88,8 @@ def by_length(
     for result, (color, style, marker) in zip(results, _styles([result.system for result in results]), strict=True):
         read = result.read()
         found = [interval(result.at(length)) for length in read]
-        axes.fill_between(
-            read, [each.low for each in found], [each.high for each in found], color=color, alpha=0.12, linewidth=0
-        )
+        ends = [(each.value if end is None else end for end in (each.low, each.high)) for each in found]
+        axes.fill_between(read, *zip(*ends, strict=True), color=color, alpha=0.12, linewidth=0)
         means = [each.value for each in found]
         axes.plot(
             read, means, color=color, linestyle=style, marker=marker, markersize=5, linewidth=1.8, label=result.system

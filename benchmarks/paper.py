@@ -56,10 +56,17 @@ def card(
 
 {scored}
 
-In brackets 95% bootstrap intervals; p from a paired randomisation test. What was chosen was chosen on dev; test was read
-after that.
+In brackets 95% intervals{tested(comparisons)}. What was chosen was chosen on dev; test was read after that.
 
 {rest}"""
+
+
+def tested(comparisons: Sequence[Comparison]) -> str:
+    """Return how comparisons were tested, in words that continue a sentence: "; p: paired jackknife t over 200 rows"."""
+    tests = list(dict.fromkeys(item.test for item in comparisons if item.p is not None))
+    corrected = ", Holm's correction over the comparisons of one metric" if tests else ""
+    few = list(dict.fromkeys(item.test for item in comparisons if item.p is None))
+    return "".join(["; p: " + " or ".join(tests) + corrected if tests else "", *(f"; {reason}" for reason in few)])
 
 
 def data_facts(name: str, rows: Mapping[str, int], revision: str, report: AuditReport) -> str:

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from benchmarks.by_length import FILE, PERPLEXITY, ByLength, doublings, save, scores
 from benchmarks.perplexity_config import PerplexityConfig, PerplexityRunConfig
+from benchmarks.table import bracket
 from finewise import record
 from finewise.console import Advance, out, progress, say
 from finewise.errors import InputError
@@ -320,6 +321,7 @@ def check_positions(config: PretrainedConfig, longest: int) -> None:
 def length_table(scored: Sequence[record.Score]) -> Table:
     """Return a table of one system's scores, a row per length."""
     from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(caption="[...]: 95% interval over pieces of documents", caption_justify="left", box=SIMPLE_HEAD)
@@ -327,7 +329,8 @@ def length_table(scored: Sequence[record.Score]) -> Table:
         table.add_column(name, justify="right")
     for score in scored:
         length = score.metric.partition("@")[2]
-        table.add_row(f"{int(length):,}", f"{score.value:.3f}", f"\\[{score.low:.3f}, {score.high:.3f}]", str(score.n))
+        around = escape(bracket(score.low, score.high))
+        table.add_row(f"{int(length):,}", f"{score.value:.3f}", around, str(score.n))
     return table
 
 

@@ -167,9 +167,8 @@ def _scores(found: Mapping[str, Any], system: str) -> list[str]:
     difference = ""
     for row in found["comparisons"]:
         if system == "tuned" and (row["b"], row["metric"]) == ("tfidf_lr", "f1_macro"):
-            difference = (
-                f"{number(row['difference'], sign=True)} {bracket(row['low'], row['high'])}, {probability(row['p'])}"
-            )
+            p = probability(row.get("p_adjusted", row["p"]))
+            difference = f"{number(row['difference'], sign=True)} {bracket(row['low'], row['high'])}, {p}"
     return [
         f"{number(headline['value'])} {bracket(headline['low'], headline['high'])}",
         difference,

@@ -325,7 +325,7 @@ class ExperimentConfig:
         False, "also train on parts of the rows: says whether to stop, to label more, or not to fine-tune at all"
     )
     learning_curve: CurveConfig = setting(CurveConfig, "the parts, with curve=true")
-    seed: int = setting(42, "seed of the splits, the order of the rows, dropout and the resampling")
+    seed: int = setting(42, "seed of the splits, the order of the rows and dropout")
     resume: str = setting("never", "auto: finish this command's unfinished run, if there is one", ("never", "auto"))
     name: str = setting("default", "name of the experiment, the folder of its runs")
 

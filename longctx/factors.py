@@ -20,6 +20,7 @@ from benchmarks.perplexity import perplexity
 from benchmarks.perplexity_config import PerplexityConfig
 from benchmarks.pieces import Names, Pieces, read_pieces
 from benchmarks.rows import corrected
+from benchmarks.table import bracket
 from benchmarks.token_loss import check_fits, guesses_better, token_losses
 from finewise import record
 from finewise.causal import load_causal
@@ -281,6 +282,7 @@ def finish(
 def table(content: dict[str, Any]) -> "Table":
     """Return the perplexities of a record as a table: a row per system, a column per length."""
     from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
     from rich.table import Table
 
     lengths = list(dict.fromkeys(row["metric"] for row in content["scores"]))
@@ -293,7 +295,7 @@ def table(content: dict[str, Any]) -> "Table":
         made.add_row(
             system,
             *(
-                f"{cells[name]['value']:.3f} \\[{cells[name]['low']:.3f}, {cells[name]['high']:.3f}]"
+                escape(f"{cells[name]['value']:.3f} {bracket(cells[name]['low'], cells[name]['high'])}")
                 for name in lengths
             ),
         )

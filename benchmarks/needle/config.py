@@ -77,7 +77,7 @@ class NeedleRunConfig:
     model: ModelConfig = setting(ModelConfig, "the language model: a folder, hub id, or .gguf file")
     needle: NeedleConfig = setting(NeedleConfig, "the grid")
     run: PlaceConfig = setting(PlaceConfig, "where the record is kept, and what it runs on")
-    seed: int = setting(42, "seed of the prompts and the resampling")
+    seed: int = setting(42, "seed of the prompts")
     resume: str = setting("never", "auto: finish this command's unfinished run, if there is one", ("never", "auto"))
 
     def __post_init__(self) -> None:

@@ -114,7 +114,7 @@ def planned(config: CalibrateConfig) -> Iterator[Cell]:
             trials = config.trials if size < 1000 else max(20, config.trials // (4 if size > 1000 else 2))
             if world.costly and size >= 1000:
                 trials = max(20, trials // 4)
-            grid = [
+            grid: list[tuple[int | None, int | None]] = [
                 (clusters, None) for clusters in CLUSTERS if clusters is None or (world.clustered and clusters < size)
             ]
             if name in ("answers", "perplexity") and size <= 1000:
