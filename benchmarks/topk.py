@@ -1,8 +1,8 @@
 """The best documents of each query in one settled order. Pure NumPy.
 
 Documents are ordered as trec_eval orders them: by score (float32), highest first, then by document id, highest string
-first. A document that is the query itself (equal ids and texts, as in duplicate-question sets) is left out. BEIR goes by ids alone,
-which takes the document 7 for the query 7 where both are merely numbered.
+first. A document that is the query itself (equal ids and texts, as in duplicate-question sets) is left out. BEIR goes by ids
+alone, which takes the document 7 for the query 7 where both are merely numbered.
 """
 
 from collections.abc import Sequence
@@ -49,9 +49,9 @@ def places(ids: Sequence[str]) -> Indices:
 def queries_in_corpus(task: RetrievalSet) -> Indices:
     """Return for each query the position of the document that is the query itself, (Q,); -1 if there is none.
 
-    That is the document with the query's id, if its text is the query's too, up to case and white space (a title may stand before
-    it): equal ids alone may mean only that queries and documents were numbered alike. A document that is judged relevant is an
-    answer, and never left out.
+    That is the document with the query's id, if its text is the query's too, up to case and white space (a title may stand
+    before it): equal ids alone may mean only that queries and documents were numbered alike. A document that is judged
+    relevant is an answer, and never left out.
     """
     wanted = set(task.query_ids)
     position = {identifier: index for index, identifier in enumerate(task.corpus_ids) if identifier in wanted}
