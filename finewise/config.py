@@ -62,9 +62,13 @@ class SplitsConfig:
     test: str | None = setting(None, "held-out rows that are read once, at the end (null: split off train)")
     dev_size: float = setting(0.1, "when dev is split off: a share below 1, or a number of rows")
     test_size: float = setting(0.1, "when test is split off: a share below 1, or a number of rows")
-    max_train_rows: int | None = setting(None, "train on at most this many rows, drawn by the seed (null: all)")
+    split_seed: int = setting(
+        42, "seed of the splits and of the dev rows that are kept: runs with other seeds share dev and test, so compare"
+    )
+    max_train_rows: int | None = setting(None, "train on at most this many rows, sampled with the seed (null: all)")
 
     def __post_init__(self) -> None:
+        at_least("data.split_seed", self.split_seed, 0)
         for key in ("dev_size", "test_size", "max_train_rows"):
             positive(f"data.{key}", getattr(self, key))
 
@@ -84,10 +88,10 @@ class DataConfig(SplitsConfig):
     columns: ColumnsConfig = setting(ColumnsConfig, "which columns hold what")
     relevant_score: float = setting(0.5, "with scores: held-out pairs count as relevant from this score on")
     max_dev_queries: int | None = setting(
-        None, "choose on at most this many dev queries, drawn by the seed (null: all)"
+        None, "choose on at most this many dev queries, sampled with data.split_seed (null: all)"
     )
     max_dev_corpus: int | None = setting(
-        None, "rank at most this many documents on dev: the relevant ones and others drawn by the seed (null: all)"
+        None, "rank at most this many documents on dev: the relevant ones and others sampled with data.split_seed"
     )
 
     def __post_init__(self) -> None:
@@ -126,7 +130,9 @@ class LabelDataConfig(SplitsConfig):
     )
     order: list[str] = setting(list, "kind=ordinal: the labels from lowest to highest (empty: by number)")
     separator: str = setting("/", "kind=hierarchical: what separates the levels of a label")
-    max_dev_rows: int | None = setting(None, "choose on at most this many dev rows, drawn by the seed (null: all)")
+    max_dev_rows: int | None = setting(
+        None, "choose on at most this many dev rows, sampled with data.split_seed (null: all)"
+    )
 
     def __post_init__(self) -> None:
         SplitsConfig.__post_init__(self)
@@ -325,7 +331,9 @@ class ExperimentConfig:
         False, "also train on parts of the rows: says whether to stop, to label more, or not to fine-tune at all"
     )
     learning_curve: CurveConfig = setting(CurveConfig, "the parts, with curve=true")
-    seed: int = setting(42, "seed of the splits, the order of the rows and dropout")
+    seed: int = setting(
+        42, "seed of training: the order of the rows, new weights, dropout; data.split_seed decides the splits"
+    )
     resume: str = setting("never", "auto: finish this command's unfinished run, if there is one", ("never", "auto"))
     name: str = setting("default", "name of the experiment, the folder of its runs")
 
@@ -355,7 +363,7 @@ class AuditRunConfig:
     data: DataConfig = setting(DataConfig, "the data")
     audit: AuditConfig = setting(AuditConfig, "what is looked for")
     model: ModelConfig = setting(ModelConfig, "whose tokenizer and limit tell what will be cut")
-    seed: int = setting(42, "seed of the splits and samples")
+    seed: int = setting(42, "seed of the samples")
     output: str | None = setting(None, "also write the findings to this JSON file")
 
 
@@ -366,7 +374,7 @@ class LabelAuditRunConfig:
     data: LabelDataConfig = setting(LabelDataConfig, "the data")
     audit: LabelAuditConfig = setting(LabelAuditConfig, "what is looked for")
     model: ModelConfig = setting(ModelConfig, "whose tokenizer and limit tell what will be cut")
-    seed: int = setting(42, "seed of the splits and samples")
+    seed: int = setting(42, "seed of the samples")
     output: str | None = setting(None, "also write the findings to this JSON file")
     suspects: str | None = setting(None, "also write all likely label errors, the likeliest first, to this CSV file")
     show: int = setting(20, "likely label errors shown")

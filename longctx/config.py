@@ -104,7 +104,9 @@ class LongDataConfig(SplitsConfig):
     relevant_score: float = setting(
         0.5, "objective=contrastive, with scores: rows count as positive pairs from this score on"
     )
-    max_dev_rows: int | None = setting(None, "choose on at most this many dev rows, drawn by the seed (null: all)")
+    max_dev_rows: int | None = setting(
+        None, "choose on at most this many dev rows, sampled with data.split_seed (null: all)"
+    )
 
     def __post_init__(self) -> None:
         SplitsConfig.__post_init__(self)

@@ -88,7 +88,7 @@ def load_documents(
     parts, report = read_parts(config, audit, seed)
     for name, most in (("train", config.max_train_rows), ("dev", config.max_dev_rows)):
         if most is not None and most < len(parts[name]):
-            rng = np.random.default_rng(seed)
+            rng = np.random.default_rng(config.split_seed if name == "dev" else seed)
             parts[name] = parts[name].select(np.sort(rng.permutation(len(parts[name]))[:most]))
     read = text_tokenizer(tokenizer)
     train, notes, counts = training_blocks(
@@ -125,7 +125,7 @@ def read_parts(config: LongDataConfig, audit: AuditConfig, seed: int) -> tuple[d
     Raises:
         InputError: Wrong files, leaks, or too few documents to split.
     """
-    parts = _read(config, seed)
+    parts = _read(config, config.split_seed)
     report = audit_documents(parts["train"], [parts["dev"], parts["test"]], audit, seed)
     report.check()
     if audit.leakage == "drop" and len(report.leaked):

@@ -41,7 +41,9 @@ class TokenDataConfig(SplitsConfig):
         ("repair", "refuse"),
     )
     names: list[str] = setting(list, "when tags are numbers: their names, from 0, such as [O,B-PER,I-PER]")
-    max_dev_rows: int | None = setting(None, "choose on at most this many dev rows, drawn by the seed (null: all)")
+    max_dev_rows: int | None = setting(
+        None, "choose on at most this many dev rows, sampled with data.split_seed (null: all)"
+    )
 
     def __post_init__(self) -> None:
         SplitsConfig.__post_init__(self)

@@ -247,6 +247,7 @@ def retrieval_set(
     corpus: Sequence[str],
     qrels: dict[str, dict[str, int]],
     corpus_digest: str,
+    clusters: Sequence[int] | None = None,
 ) -> RetrievalSet:
     """Put a retrieval set together and compute its revision."""
     from finewise.data.keys import digest_texts
@@ -266,6 +267,7 @@ def retrieval_set(
         corpus=corpus,
         qrels=qrels,
         revision=revision,
+        clusters=clusters,
     )
 
 

@@ -91,7 +91,7 @@ def load_chats(
         InputError: Rows that cannot be trained on, leaks, chats longer than the window, or a mix that the data does not allow.
     """
     renderer = Renderer(tokenizer, tokenizer.name_or_path)
-    train, dev, test = _read(config, renderer, seed)
+    train, dev, test = _read(config, renderer, config.split_seed)
     notes = [
         f"{rows.reference}: columns that are not read: {', '.join(rows.unread)}" for rows in (train,) if rows.unread
     ]
@@ -114,7 +114,7 @@ def load_chats(
     if config.max_train_rows is not None and config.max_train_rows < len(train):
         train = train.select(_drawn(len(train), config.max_train_rows, seed))
     if config.max_dev_rows is not None and config.max_dev_rows < len(dev):
-        dev = dev.select(np.sort(_drawn(len(dev), config.max_dev_rows, seed)))
+        dev = dev.select(np.sort(_drawn(len(dev), config.max_dev_rows, config.split_seed)))
     if objective.short_share is not None:
         chosen = mixed(train.lengths, original, objective.short_share, seed, train.reference)
         left = len(train) - len(chosen)

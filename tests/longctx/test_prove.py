@@ -14,7 +14,7 @@ from longctx.study import Found
 
 
 def result(system: str, near: float, far: float, metric: str = "exact", benchmark: str = "needle tiny") -> ByLength:
-    count = 40
+    count = 60
     values = np.concatenate([np.arange(count) < near * count, np.arange(count) < far * count]).astype(float)
     return ByLength(
         system=system, benchmark=benchmark, split="test", data_revision="r", metric=metric,
