@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from finewise.config import ModelConfig, PlaceConfig, at_least, positive, setting
+from finewise.config import EMBEDS, ModelConfig, PlaceConfig, at_least, positive, setting
 
 
 @dataclass(slots=True, kw_only=True)
@@ -47,8 +47,4 @@ class PerplexityRunConfig:
     def __post_init__(self) -> None:
         if self.perplexity.data is None:
             raise ValueError("perplexity.data must name the documents; got null")
-        for name in ("max_seq_length", "query_prompt", "document_prompt"):
-            if getattr(self.model, name):
-                raise ValueError(
-                    f"model.{name} is for embedding models; leave it out (perplexity.lengths says how far to read)"
-                )
+        self.model.refuse_unread(EMBEDS, "is for embedding models (perplexity.lengths says how far to read)")

@@ -43,7 +43,7 @@ def main(config: ScoreConfig) -> float:
         compared = corrected([row for other in results[1:] for row in compare(results[0], other)])
         run.finish(
             {
-                "model": {"name": config.model.name, "revision": config.model.revision},
+                "model": {"name": config.model.name, "revision": config.model.revision, **facts.pop("vectors", {})},
                 "data": {
                     "name": task.name,
                     "revision": task.revision,
@@ -92,20 +92,24 @@ def load(config: ScoreConfig, task: RetrievalSet) -> tuple[Searcher, dict[str, A
     """Return the searcher that `model.name` means, and what the record says of its device and of cut texts."""
     if config.model.name == BM25.name:
         return BM25(), {"device": {"type": "cpu", "name": cpu_name(), "threads": threads()}}
+    from finewise.data.tokens import own_prompts
     from finewise.device import describe, pick_device, use_bf16
     from finewise.encoder import load_encoder
+    from finewise.vectors import vectors_of
 
     device = pick_device(config.run.device)
     model = load_encoder(config.model, device)
+    prompts = own_prompts(model.prompts)
     truncated = {
-        "queries": cut_texts(model, task.queries, model.prompts.get("query") or ""),
-        "documents": cut_texts(model, task.corpus, model.prompts.get("document") or ""),
+        "queries": cut_texts(model, task.queries, prompts["query"]),
+        "documents": cut_texts(model, task.corpus, prompts["document"]),
     }
     for kind, count in truncated.items():
         if count:
             say(f"note: {count} {kind} are longer than the model's {model.max_seq_length} tokens and are cut there")
     searcher = EncoderSearcher.of(config.model.name, model, config.scoring, config.run.precision)
-    return searcher, {"device": describe(device, use_bf16(config.run.precision, device)), "truncated": truncated}
+    facts = {"device": describe(device, use_bf16(config.run.precision, device)), "truncated": truncated}
+    return searcher, {**facts, "vectors": vectors_of(model)}
 
 
 def cut_texts(model: Any, texts: Sequence[str], prompt: str = "") -> int:

@@ -196,6 +196,9 @@ class ClassifyExperiment(ExperimentConfig):
             raise ValueError(
                 "model.document_prompt is not read by a classifier, which puts model.query_prompt before every text; set that"
             )
+        self.model.refuse_unread(
+            ("similarity",), "is not read by a classifier, which compares by cosine where it compares"
+        )
         if not self.method.trains:
             self._refuse_training()
         self._refuse_unread()

@@ -5,6 +5,7 @@ class can know by itself; an experiment class checks combinations.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -185,6 +186,12 @@ class LabelAuditConfig(AuditConfig):
         at_least("audit.min_rows", self.min_rows, 1)
 
 
+POOLINGS = ("mean", "cls", "lasttoken", "weightedmean", "max", "mean_sqrt_len_tokens")
+SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
+EMBEDS = ("max_seq_length", "query_prompt", "document_prompt", "pooling", "similarity")
+"""Settings of a model that embedding models alone have."""
+
+
 @dataclass(slots=True, kw_only=True)
 class ModelConfig:
     """The model to start from."""
@@ -195,12 +202,31 @@ class ModelConfig:
     )
     revision: str | None = setting(None, "git revision of a hub model")
     max_seq_length: int | None = setting(None, "cut texts at this many tokens (null: the model's own limit)")
-    query_prompt: str = setting("", "text put before every anchor, such as 'query: '")
-    document_prompt: str = setting("", "text put before every positive and negative, such as 'passage: '")
+    query_prompt: str = setting("", "text put before every anchor, such as 'query: ' (empty: the model's own)")
+    document_prompt: str = setting(
+        "", "text put before every positive and negative, such as 'passage: ' (empty: the model's own)"
+    )
+    pooling: str | None = setting(
+        None,
+        "how the states of a text's tokens become its vector (null: as the model's sentence-transformers files say; without "
+        "them the mean, of a causal language model the last token)",
+        POOLINGS,
+    )
+    similarity: str | None = setting(
+        None,
+        "how two vectors are compared, in training and in search (null: as the model says, else cosine)",
+        SIMILARITIES,
+    )
     trust_remote_code: bool = setting(False, "run Python code that the model's folder brings")
 
     def __post_init__(self) -> None:
         at_least("model.max_seq_length", self.max_seq_length, 8)
+
+    def refuse_unread(self, keys: Sequence[str], why: str) -> None:
+        """Raise if one of these settings is set, which whoever calls does not read."""
+        for key in keys:
+            if getattr(self, key):
+                raise ValueError(f"model.{key} {why}; leave it out")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -366,6 +392,9 @@ class AuditRunConfig:
     seed: int = setting(42, "seed of the samples")
     output: str | None = setting(None, "also write the findings to this JSON file")
 
+    def __post_init__(self) -> None:
+        self.model.refuse_unread(("pooling", "similarity"), "is not read by an audit")
+
 
 @dataclass(slots=True, kw_only=True)
 class LabelAuditRunConfig:
@@ -381,5 +410,6 @@ class LabelAuditRunConfig:
 
     def __post_init__(self) -> None:
         at_least("show", self.show, 0)
+        self.model.refuse_unread(("pooling", "similarity"), "is not read by an audit")
         if not self.audit.label_errors and self.suspects is not None:
             raise ValueError("suspects needs audit.label_errors=true, which looks for them")

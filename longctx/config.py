@@ -264,6 +264,10 @@ class LongContextExperiment(ExperimentConfig):
             raise ValueError("lora.rank is for language models; with objective=contrastive all weights are trained")
         if not self.embeds and (self.model.query_prompt or self.model.document_prompt):
             raise ValueError(f"model.query_prompt and model.document_prompt are for embedding models; objective={name}")
+        if not self.embeds:
+            self.model.refuse_unread(
+                ("pooling", "similarity"), f"is for embedding models and not read with objective={name}"
+            )
         if self.model.max_seq_length is not None:
             raise ValueError(
                 "model.max_seq_length is not read here: stretch.factor or stretch.target says how far to read"

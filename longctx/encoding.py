@@ -200,7 +200,7 @@ class EmbeddingModel:
                     config,
                     experiment.audit,
                     self.untuned.tokenizer,
-                    self.config.document_prompt,
+                    own_prompts(self.untuned.prompts)["document"],
                     seed,
                     original=self.original,
                     target=self.target,

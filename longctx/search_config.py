@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from finewise.config import ModelConfig, PlaceConfig, at_least, positive, setting
+from finewise.config import EMBEDS, ModelConfig, PlaceConfig, at_least, positive, setting
 from longctx.rope_config import StretchConfig
 
 STARTS = 3
@@ -58,7 +58,7 @@ class SearchConfig:
 class SearchRunConfig:
     """`python -m longctx.search`: factors for rope=longrope, found by perplexity, without training."""
 
-    model: ModelConfig = setting(ModelConfig, "the language model: a folder, hub id, or .gguf file")
+    model: ModelConfig = setting(EMBEDS, ModelConfig, "the language model: a folder, hub id, or .gguf file")
     stretch: StretchConfig = setting(StretchConfig, "how far the model is stretched")
     data: SearchDataConfig = setting(SearchDataConfig, "the documents")
     search: SearchConfig = setting(SearchConfig, "how long to search")
@@ -70,6 +70,4 @@ class SearchRunConfig:
         at_least("seed", self.seed, 0)
         if self.stretch.factor is None and self.stretch.target is None:
             raise ValueError("stretch.factor or stretch.target must say how far to stretch")
-        for key in ("max_seq_length", "query_prompt", "document_prompt"):
-            if getattr(self.model, key):
-                raise ValueError(f"model.{key} is for embedding models and not read here; leave it out")
+        self.model.refuse_unread(EMBEDS, "is for embedding models and not read here")

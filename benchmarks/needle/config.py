@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from benchmarks.needle.names import HAYSTACKS, TASKS, check_task
-from finewise.config import ModelConfig, PlaceConfig, at_least, positive, setting
+from finewise.config import EMBEDS, ModelConfig, PlaceConfig, at_least, positive, setting
 
 
 @dataclass(slots=True, kw_only=True)
@@ -82,6 +82,4 @@ class NeedleRunConfig:
 
     def __post_init__(self) -> None:
         at_least("seed", self.seed, 0)
-        for key in ("max_seq_length", "query_prompt", "document_prompt"):
-            if getattr(self.model, key):
-                raise ValueError(f"model.{key} is for embedding models and not read here; leave it out")
+        self.model.refuse_unread(EMBEDS, "is for embedding models and not read here")

@@ -109,6 +109,7 @@ class TokensExperiment(ExperimentConfig):
                     f"model.{key} has no effect in token classification, whose labels are of the text; set "
                     "model.query_prompt= model.document_prompt="
                 )
+        self.model.refuse_unread(("pooling", "similarity"), "has no effect in token classification")
         unknown = [name for name in self.baselines if name not in BASELINES]
         if unknown:
             raise ValueError(f"baselines must be of {', '.join(BASELINES)}; got {', '.join(unknown)}")

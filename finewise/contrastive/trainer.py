@@ -15,6 +15,7 @@ from finewise.contrastive.config import LossConfig, MatryoshkaConfig, MultipleNe
 from finewise.contrastive.losses import build
 from finewise.contrastive.negatives import KnownPositives, NoKnownPositives, Plan
 from finewise.contrastive.rows import TrainingRows
+from finewise.data.tokens import own_prompts
 from finewise.device import use_bf16
 from finewise.encoder import Encoder
 from finewise.errors import InputError
@@ -109,7 +110,8 @@ def train_encoder(
         apart = NoKnownPositives(known, experiment.optim.batch_size, seed=experiment.seed, world=world)
         tell(apart.plan, len(rows), experiment.optim.batch_size, above)
     steps = total_steps(experiment, batches_of(apart, len(rows), experiment.optim.batch_size, world))
-    prompts = {"anchor": model.prompts.get("query") or "", "positive": model.prompts.get("document") or ""}
+    own = own_prompts(model.prompts)
+    prompts = {"anchor": own["query"], "positive": own["document"]}
     prompts |= {name: prompts["positive"] for name in rows.column_names if name.startswith("negative")}
     arguments = training_arguments(
         SentenceTransformerTrainingArguments,
