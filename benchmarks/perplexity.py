@@ -31,6 +31,7 @@ from benchmarks.perplexity_config import PerplexityConfig, PerplexityRunConfig
 from finewise import record
 from finewise.console import Advance, out, progress, say
 from finewise.errors import InputError
+from finewise.processes import refuse_several
 from finewise.run import REPORT, Run
 from finewise.settings import entry
 
@@ -231,6 +232,7 @@ def by_position(losses: NDArray[np.float64], system: str, length: int) -> Positi
 )
 def main(config: PerplexityRunConfig) -> float:
     """Score the model; print the table, write record and report, return the perplexity at the longest window."""
+    refuse_several("benchmarks.perplexity")
     check_settings(config)
     from benchmarks.pieces import read_pieces
     from finewise.causal import load_causal

@@ -71,4 +71,4 @@ def short_cost(subject: ByLength, against: list[Comparison]) -> list[str]:
     what = f"{subject.benchmark}: {row.a} {label(metric)} {number(subject.mean(first))}"
     proof = f"{number(row.difference, sign=True)} {bracket(row.low, row.high)}, {probability(row.p)}"
     changed = "no change shown" if row.p >= ALPHA else "changed"
-    return [f"{what}, against untuned {proof}: {changed}"]
+    return [f"{what}, difference to untuned {proof}: {changed}"]

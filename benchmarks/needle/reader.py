@@ -199,7 +199,7 @@ def settle_frequencies(model: PreTrainedModel, length: int) -> None:
     if "dynamic" in rope_types(model.config):
         for place in (0, length - 1):  # they only grow, but a text within the trained window makes them begin anew
             at = torch.tensor([[place]], device=model.device)
-            with torch.inference_mode():
+            with torch.no_grad():
                 model(input_ids=torch.zeros_like(at), position_ids=at, use_cache=False)
 
 
