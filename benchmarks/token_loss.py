@@ -87,7 +87,7 @@ def _answering(body: nn.Module, answer: Any) -> Iterator[None]:
 
 
 def reading_bytes(model: PreTrainedModel, tokens: int, *, bf16: bool, chunk: int = CHUNK) -> int:
-    """Return about how many bytes a window takes beside the weights while it is read: converted weights, one layer, the logits of a chunk."""
+    """Return about how many bytes a window takes while it is read: converted weights, one layer, the logits of a chunk."""
     config = model.config.get_text_config()
     width = max(config.hidden_size, getattr(config, "intermediate_size", None) or 4 * config.hidden_size)
     each = 2 if bf16 else 4

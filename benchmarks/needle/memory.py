@@ -25,8 +25,8 @@ def cache_bytes(config: PretrainedConfig, size: int) -> int:
 def reading_bytes(model: PreTrainedModel, columns: int, rows: int, *, bf16: bool) -> int:
     """Estimate what reading takes besides the weights.
 
-    The weights as autocast converts them, the cache of all columns; for the columns computed at a time one layer's activations, its mask, the logits of the last,
-    and one layer's keys and values repeated for all heads.
+    The weights as autocast converts them and the cache of all columns; for the columns computed at a time one layer's
+    activations, its mask, the logits of the last, and one layer's keys and values repeated for all heads.
 
     Args:
         model: The model.

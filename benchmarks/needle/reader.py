@@ -25,6 +25,7 @@ from benchmarks.needle.memory import rows_that_fit
 from benchmarks.needle.prefix_cache import CachedRows, Tokens, common, kind_of, rope_types, tokens_of
 from benchmarks.needle.prompts import Prompt
 from benchmarks.needle.scoring import score
+from benchmarks.perplexity import check_positions
 from finewise.data.keys import combine
 from finewise.data.tokenised import TextTokenizer
 from finewise.fingerprint import weights
@@ -101,6 +102,21 @@ class Reader:
                     numbers = list(chain(*depths[first : first + kept]))
                     texts = self._answer(rows, [prompts[n] for n in numbers], [given[n] for n in numbers])
                     yield list(zip(numbers, texts, strict=True))
+
+    def check_positions(self, prompts: Sequence[Prompt]) -> None:
+        """Refuse prompts of one length that reach beyond the positions of a model that learnt a vector for each.
+
+        Raises:
+            InputError: They do, with the chat template around them and the answer behind them.
+        """
+        config = self.model_at(prompts[0].length).config
+        if getattr(config.get_text_config(decoder=True), "rope_parameters", None) is not None:
+            return
+        longest = max(
+            len(self.encode(prompt).tokens) + (prompt.new_tokens if self.way == GENERATE else 0) for prompt in prompts
+        )
+        positions = int(config.get_text_config(decoder=True).max_position_embeddings)
+        check_positions(config, longest, "needle.lengths", prompts[0].length - (longest - positions))
 
     def encode(self, prompt: Prompt) -> Given:
         """Return a prompt as the model gets it."""
