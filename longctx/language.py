@@ -35,7 +35,7 @@ from longctx.lora import merged, with_lora
 from longctx.memory import check_batch
 from longctx.positions import POSITIONS
 from longctx.rope_config import Abf, RopeConfig, SelfExtend, StretchConfig
-from longctx.self_extend import check_methods, extend, sizes_of
+from longctx.self_extend import check_methods, extend, positions_of, sizes_of
 from longctx.sft import loss as sft_loss
 from longctx.sft.data import SftData, load_chats
 from longctx.sft.train import train_sft
@@ -72,7 +72,11 @@ class LanguageModel:
             # Mistakes in the data, and what does not fit, are told before hours of reading.
             for factor in (*experiment.stages.factors[:-1], self.target / self.original):
                 self._data(StretchConfig(factor=factor).window(self.original))
-        self._readings()
+        if not self._readings() and not experiment.needle.tasks and not isinstance(self._rows[self.target], SftData):
+            raise InputError(
+                "needle.tasks=[] and no document for perplexity: nothing would be measured; give perplexity.data, longer "
+                "data.test documents, or needle.tasks"
+            )
         self._check_memory()
 
     def _check_stages(self) -> None:
@@ -120,6 +124,10 @@ class LanguageModel:
             extend(model, sizes_of(arm.method, self.original, self.target))
             return model
         return stretch(self.model, arm.method, StretchConfig(target=self.target, original=self.original))
+
+    def positions(self, arm: Arm) -> str:
+        """Return a text that is the same for arms whose untrained models are."""
+        return positions_of(self.model.config, arm.method, self.original, self.target)
 
     def adapt(self, arm: Arm, run: Run) -> tuple[PreTrainedModel, Outcome]:
         """Return it trained, in one stage or several of growing windows, and what that led to."""
