@@ -38,6 +38,8 @@ from longctx.rope_config import Abf, RopeConfig, SelfExtend, StretchConfig
 from longctx.self_extend import check_methods, extend, positions_of, sizes_of
 from longctx.sft import loss as sft_loss
 from longctx.sft.data import SftData, load_chats
+from longctx.sft.ends import name_ends
+from longctx.sft.packed import keeps_chats_apart, packs_per_step
 from longctx.sft.train import train_sft
 from longctx.stretch import raise_limit, stretch, window, with_weights
 from longctx.study import DEV_SEEDS
@@ -68,6 +70,14 @@ class LanguageModel:
         check_methods(self.model, [arm.method for arm in arms_of(experiment)], self.original, self.target)
         self._rows: dict[int, LongData | SftData] = {}
         self._pieces: list[tuple[str, Pieces]] | None = None
+        self._packs = True
+        if experiment.adapt and isinstance(experiment.objective, InstructionTuning) and experiment.objective.packing:
+            self._packs = keeps_chats_apart(self.model)
+            if not self._packs:
+                say(
+                    f"note: objective.packing: a {type(self.model).__name__} mixes packed chats with one another (convolutional "
+                    "or recurrent layers); each gets a row of its own"
+                )
         if experiment.adapt:
             # Mistakes in the data, and what does not fit, are told before hours of reading.
             for factor in (*experiment.stages.factors[:-1], self.target / self.original):
@@ -289,7 +299,10 @@ class LanguageModel:
             outcome = causal.train_lm(learner, self.tokenizer, data.train, experiment, run, score=score)
         else:
             outcome = train_sft(learner, self.tokenizer, data, experiment, run, score=score)
-        return (merged(learner) if isinstance(learner, PeftModel) else model), outcome
+        trained = merged(learner) if isinstance(learner, PeftModel) else model
+        if isinstance(data, SftData):
+            name_ends(trained, self.tokenizer, data.train)
+        return trained, outcome
 
     def _check_memory(self) -> None:
         """Refuse what does not fit into memory: reading at the greatest lengths, and training at the new window."""
@@ -306,7 +319,7 @@ class LanguageModel:
             return
         check_batch(
             model,
-            experiment.optim.batch_size,
+            packs_per_step(len(data.train), len(data.packs), experiment.optim.batch_size),
             max(int(data.train.lengths[pack].sum()) for pack in map(list, data.packs)),
             activation_checkpointing=experiment.optim.activation_checkpointing,
             bf16=self.bf16,
@@ -329,6 +342,8 @@ class LanguageModel:
                 )
             else:
                 assert isinstance(objective, InstructionTuning)
+                if objective.packing and not self._packs:
+                    objective = replace(objective, packing=False)
                 self._rows[target] = load_chats(
                     config,
                     objective,
@@ -338,6 +353,7 @@ class LanguageModel:
                     target,
                     seed,
                     later=target < self.target,
+                    most=experiment.optim.batch_size,
                 )
             if self.group == 0:
                 err.print(self._rows[target].report.brief(), soft_wrap=True)

@@ -6,6 +6,7 @@ from benchmarks import by_length
 from benchmarks.by_length import ByLength
 from benchmarks.needle.show import reach
 from benchmarks.table import ALPHA, bracket, label, number, probability
+from finewise.fit import few_steps
 from finewise.record import Comparison, Score
 from longctx.arms import UNTUNED, subject_of
 from longctx.config import LongContextExperiment
@@ -57,6 +58,8 @@ def prove(found: Found, experiment: LongContextExperiment) -> Proof:
         if subject.metric in READS:
             effective[benchmark] = {result.system: reach(result, original) for result in (subject, *others)}
         words += short_cost(subject, against)
+    if found.outcome is not None and (told := few_steps(found.outcome.steps)):
+        words.append(f"note: {told}")
     return Proof(scores=scores, comparisons=comparisons, headlines=headlines, effective=effective, words=words)
 
 

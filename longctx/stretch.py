@@ -243,7 +243,7 @@ def _check_sliding(config: PretrainedConfig, method: RopeConfig, target: int) ->
         return
     raise InputError(
         f"model type '{config.model_type}' has a sliding_window of {sliding} tokens in all layers, which see no farther however "
-        f"they are stretched to {target}; set rope=none, set \"sliding_window\": null in its config.json to train it without, "
+        f'they are stretched to {target}; set rope=none, set "sliding_window": null in its config.json to train it without, '
         "or take a model with full attention"
     )
 

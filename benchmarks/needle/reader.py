@@ -21,6 +21,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from benchmarks.needle.config import NeedleConfig
+from benchmarks.needle.filling import in_template
 from benchmarks.needle.memory import rows_that_fit
 from benchmarks.needle.prefix_cache import CachedRows, Tokens, common, kind_of, rope_types, tokens_of
 from benchmarks.needle.prompts import Prompt
@@ -122,10 +123,7 @@ class Reader:
         """Return a prompt as the model gets it."""
         if self.chat:
             user, begun = prompt.chat
-            messages = [{"role": "user", "content": user}]
-            # The template's own text holds all special tokens.
-            opened = str(self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
-            tokens = tokens_of(self.tokenizer, opened + begun, special=False)
+            tokens = tokens_of(self.tokenizer, in_template(self.tokenizer, user) + begun, special=False)
         else:
             tokens = tokens_of(self.tokenizer, prompt.text)
         if self.way == GENERATE:

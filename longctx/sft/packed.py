@@ -18,20 +18,24 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from transformers import PreTrainedModel
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from finewise.features import ROW
 from longctx.sft.rows import ChatRows
 
 IGNORED = -100
+TOLERANCE = 1e-3
+"""By which part of the largest logit those of a packed chat may differ from those of the chat alone, in fp32."""
 
 
-def packs(lengths: NDArray[np.int64], window: int) -> list[list[int]]:
+def packs(lengths: NDArray[np.int64], window: int, most: int | None = None) -> list[list[int]]:
     """Lay rows into packs of at most `window` tokens, best fit, longest first (Johnson 1973: at most 11/9 of the fewest packs).
 
     Args:
         lengths: (N,) tokens of each row, none above the window.
         window: See above.
+        most: Rows of a pack at most; None: as many as fit.
 
     Returns:
         Lists of row numbers, together a permutation of range(N).
@@ -50,9 +54,39 @@ def packs(lengths: NDArray[np.int64], window: int) -> list[list[int]]:
         else:
             free, number = window, len(found)
             found.append([row])
-        if free > length:
+        if free > length and (most is None or len(found[number]) < most):
             insort(space, (free - length, number))
     return found
+
+
+def packs_per_step(rows: int, packs: int, batch_size: int) -> int:
+    """Return how many packs hold about as many rows as a batch has, so that packing does not change the number of steps.
+
+    >>> packs_per_step(100, 100, 8), packs_per_step(100, 50, 8), packs_per_step(100, 10, 8)
+    (8, 4, 1)
+    """
+    return max(1, round(batch_size * packs / rows))
+
+
+def keeps_chats_apart(model: PreTrainedModel) -> bool:
+    """Try two chats in one row; return whether the model gives the second one the logits that it gives it alone.
+
+    Attention keeps packed chats apart by their positions; convolutional and recurrent layers read across the border.
+    """
+    size = min(24, int(getattr(model.config.get_text_config(), "max_position_embeddings", 24)))
+    vocabulary = int(model.config.get_text_config().vocab_size)
+    ids = 1 + torch.arange(2 * size, device=model.device)[None] * 7 % max(1, vocabulary - 1)
+    positions = torch.arange(size, device=model.device).repeat(2)[None]
+    training = model.training
+    torch.nn.Module.eval(model)
+    try:
+        with torch.no_grad(), torch.autocast(model.device.type, enabled=False):
+            packed = model(input_ids=ids, position_ids=positions, use_cache=False).logits[0, size:].float()
+            alone = model(input_ids=ids[:, size:], position_ids=positions[:, size:], use_cache=False).logits[0].float()
+    finally:
+        model.train(training)
+    far = float((packed - alone).abs().max() / alone.abs().max().clamp_min(1e-6))
+    return far <= (TOLERANCE if model.dtype is torch.float32 else 50 * TOLERANCE)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -122,7 +122,9 @@ def test_positions_that_a_model_did_not_learn_are_refused_before_any_is_read(
 ) -> None:
     grid.answer = answer
     monkeypatch.setattr(Reader, "read", lambda *given: pytest.fail("it reads"))
-    with pytest.raises(InputError, match=r"needle.lengths: this model \(gpt2\) has 128 positions .* lower needle.lengths"):
+    with pytest.raises(
+        InputError, match=r"needle.lengths: this model \(gpt2\) has 128 positions .* lower needle.lengths"
+    ):
         needle(reader(tiny_causal("gpt2"), words_tokenizer, grid), "a", [60, length], grid, seed=1)
 
 
