@@ -125,8 +125,8 @@ def few_steps(steps: int) -> str:
     if steps >= FEW_STEPS:
         return ""
     return (
-        f"the training has {steps} step{'s' if steps > 1 else ''}, fewer than {FEW_STEPS}: the weights hardly move, and a small "
-        "difference may be all that is found; lower optim.batch_size, or raise optim.epochs or optim.max_steps"
+        f"the training has {steps} step{'s' if steps > 1 else ''}, fewer than {FEW_STEPS}: the weights hardly move, and "
+        "a small difference may be all that is found; lower optim.batch_size, or raise optim.epochs or optim.max_steps"
     )
 
 

@@ -75,8 +75,8 @@ class LanguageModel:
             self._packs = keeps_chats_apart(self.model)
             if not self._packs:
                 say(
-                    f"note: objective.packing: a {type(self.model).__name__} mixes packed chats with one another (convolutional "
-                    "or recurrent layers); each gets a row of its own"
+                    f"note: objective.packing: a {type(self.model).__name__} does not keep packed chats apart (as "
+                    "convolutional and recurrent layers do not), so each gets a row of its own"
                 )
         if experiment.adapt:
             # Mistakes in the data, and what does not fit, are told before hours of reading.

@@ -242,9 +242,9 @@ def _check_sliding(config: PretrainedConfig, method: RopeConfig, target: int) ->
     if getattr(config, "layer_types", None) or not sliding or sliding >= target or isinstance(method, Unstretched):
         return
     raise InputError(
-        f"model type '{config.model_type}' has a sliding_window of {sliding} tokens in all layers, which see no farther however "
-        f'they are stretched to {target}; set rope=none, set "sliding_window": null in its config.json to train it without, '
-        "or take a model with full attention"
+        f"model type '{config.model_type}' has a sliding_window of {sliding} tokens in all layers, which see no farther "
+        f'however they are stretched to {target}; set rope=none, set "sliding_window": null in its config.json to train it '
+        "without, or take a model with full attention"
     )
 
 

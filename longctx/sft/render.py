@@ -13,7 +13,6 @@ White space behind the token that ends a turn is left out: nothing is ever asked
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from os.path import commonprefix
 from typing import Any
 
 import numpy as np
@@ -203,7 +202,8 @@ class Renderer:
             if asked == self._write(turns[:place], template):
                 # The template knows no way to ask for an answer: what it puts before the words is not for the model to say.
                 one, other = (self._write([*turns[:place], Turn("assistant", marker)], template) for marker in MARKERS)
-                begins = len(commonprefix([one, other]))
+                pairs = enumerate(zip(one, other, strict=False))
+                begins = next(at for at, (here, there) in pairs if here != there)
                 if not told.startswith(one[:begins]):
                     raise UnstableError
                 start = max(start, begins)

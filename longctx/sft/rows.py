@@ -240,8 +240,8 @@ def _forged(found: Sequence[tuple[int, str]], rows: int, source: Source) -> str:
         return ""
     named = ", ".join(f"{source.unit} {place}: {token}" for place, token in found[:SHOWN])
     return (
-        f"{source.name}: {len(found):,} of {rows:,} rows write special tokens in the text of a turn ({named}), which are read as "
-        "the real ones: they end or begin turns in the middle of the text; remove them, or write them otherwise"
+        f"{source.name}: {len(found):,} of {rows:,} rows write special tokens in the text of a turn ({named}), which are "
+        "read as the real ones: they end or begin turns in the middle of the text; remove them, or write them otherwise"
     )
 
 
