@@ -32,6 +32,7 @@ from benchmarks.table import bracket
 from finewise import record
 from finewise.console import Advance, out, progress, say
 from finewise.errors import InputError
+from finewise.processes import refuse_several
 from finewise.run import REPORT, Run
 from finewise.settings import entry
 
@@ -233,6 +234,7 @@ def by_position(losses: NDArray[np.float64], system: str, length: int) -> Positi
 )
 def main(config: PerplexityRunConfig) -> float:
     """Score the model; print the table, write record and report, return the perplexity at the longest window."""
+    refuse_several("benchmarks.perplexity")
     check_settings(config)
     from benchmarks.pieces import read_pieces
     from finewise.causal import load_causal
@@ -304,17 +306,23 @@ def trained_windows(config: PretrainedConfig) -> tuple[int, list[int]]:
     return original, doublings(original, int(config.get_text_config().max_position_embeddings))
 
 
-def check_positions(config: PretrainedConfig, longest: int) -> None:
+def check_positions(config: PretrainedConfig, longest: int, key: str = "perplexity.lengths", fits: int = 0) -> None:
     """Refuse a window beyond the positions of a model that learnt a vector for each.
 
+    Args:
+        config: The model's.
+        longest: Tokens that it would read.
+        key: The setting that says how many.
+        fits: A value of that setting that fits, for the message; 0 if none is known.
+
     Raises:
-        InputError: The model has none there.
+        InputError: The model has no positions there.
     """
     text = config.get_text_config()
     if getattr(text, "rope_parameters", None) is None and longest > text.max_position_embeddings:
         raise InputError(
-            f"perplexity.lengths: this model ({text.model_type}) has {text.max_position_embeddings} positions and no rotary "
-            f"ones, so it cannot read {longest} tokens; lower perplexity.lengths"
+            f"{key}: this model ({text.model_type}) has {text.max_position_embeddings} positions and no rotary "
+            f"ones, so it cannot read {longest} tokens; lower {key}" + (f" to {fits}" if fits > 0 else "")
         )
 
 

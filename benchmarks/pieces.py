@@ -106,12 +106,15 @@ def _cut(
     names: Names,
 ) -> list[tuple[str, int, NDArray[np.int64]]]:
     """Return document, first token and tokens (size,) of up to `most` pieces: one of each document first, then a second, ..."""
+    before = special_tokens(tokenizer)[0]
     slots: list[tuple[int, int, str, int, NDArray[np.int64]]] = []
     seen = (0, 0)
     short = enough = 0
     with progress(f"tokenise {documents.reference}", len(documents)) as advance:
         for row in rng.permutation(len(documents)).tolist():
             ids = tokenizer(documents.texts[row], add_special_tokens=False, verbose=False)["input_ids"]
+            if before and ids[: len(before)] == before:
+                ids = ids[len(before) :]  # it brings what is put before every window
             advance()
             seen = max(seen, (len(ids), row))
             if len(ids) < size:

@@ -98,6 +98,10 @@ class Outcome:
         }
 
 
+FEW_STEPS = 50
+"""Optimiser steps below which a training is said to be short."""
+
+
 def total_steps(experiment: ExperimentConfig, batches: int) -> int:
     """Return the number of optimiser steps of the whole training, as the Trainer counts them.
 
@@ -110,6 +114,20 @@ def total_steps(experiment: ExperimentConfig, batches: int) -> int:
         return optim.max_steps
     per_epoch = max(1, -(-batches // optim.gradient_accumulation_steps))
     return max(1, math.ceil(per_epoch * optim.epochs - 1e-9))
+
+
+def few_steps(steps: int) -> str:
+    """Return what is to be said of a training of so many steps; empty if they are enough to learn something.
+
+    >>> few_steps(50), few_steps(1)[:26]
+    ('', 'the training has 1 step, f')
+    """
+    if steps >= FEW_STEPS:
+        return ""
+    return (
+        f"the training has {steps} step{'s' if steps > 1 else ''}, fewer than {FEW_STEPS}: the weights hardly move, and "
+        "a small difference may be all that is found; lower optim.batch_size, or raise optim.epochs or optim.max_steps"
+    )
 
 
 def training_arguments(

@@ -191,7 +191,9 @@ class LongContextExperiment(ExperimentConfig):
     )
     seeds: int = setting(1, "repeat with so many seeds, from `seed` on; intervals are over seeds and prompts")
     parallel_seeds: int = setting(1, "seeds that run at a time, each in a process of its own (CPU only)")
-    needle: NeedleConfig = setting(NeedleConfig, "needle in a haystack, for language models")
+    needle: NeedleConfig = setting(
+        NeedleConfig, "needle in a haystack, for language models (needle.tasks=[]: read none)"
+    )
     perplexity: PerplexityConfig = setting(PerplexityConfig, "perplexity of held-out documents, for language models")
     passkey: PasskeyConfig = setting(
         PasskeyConfig, "retrieval of what is hidden in long documents, for embedding models"
@@ -259,6 +261,12 @@ class LongContextExperiment(ExperimentConfig):
         if self.adapt and self.selection.metric not in known:
             raise ValueError(
                 f"selection.metric must be {' or '.join(known)} with objective={name}; got {self.selection.metric}"
+            )
+        if not self.embeds and not self.needle.tasks and (not self.adapt or self.selection.metric == "needle"):
+            raise ValueError(
+                "needle.tasks=[] leaves nothing to read with adapt=false; name a task, or use python -m benchmarks.perplexity"
+                if not self.adapt
+                else "selection.metric=needle is of needle.tasks, which is empty; set selection.metric=neg_log_loss"
             )
         if self.embeds and self.lora.rank:
             raise ValueError("lora.rank is for language models; with objective=contrastive all weights are trained")

@@ -7,6 +7,7 @@ from benchmarks.by_length import ByLength
 from benchmarks.needle.show import reach
 from benchmarks.rows import corrected
 from benchmarks.table import bracket, label, number, probability, shown, significance
+from finewise.fit import few_steps
 from finewise.record import Comparison, Score
 from longctx.arms import UNTUNED, subject_of
 from longctx.config import LongContextExperiment
@@ -60,6 +61,8 @@ def prove(found: Found, experiment: LongContextExperiment) -> Proof:
     comparisons = corrected(comparisons)
     for result in subjects:
         words += short_cost(result, [row for row in comparisons if row.benchmark == result.benchmark])
+    if found.outcome is not None and (told := few_steps(found.outcome.steps)):
+        words.append(f"note: {told}")
     return Proof(scores=scores, comparisons=comparisons, headlines=headlines, effective=effective, words=words)
 
 
@@ -74,4 +77,4 @@ def short_cost(subject: ByLength, against: list[Comparison]) -> list[str]:
     what = f"{subject.benchmark}: {row.a} {label(metric)} {number(subject.mean(first))}"
     proof = f"{number(row.difference, sign=True)} {bracket(row.low, row.high)}, {probability(significance(row))}"
     changed = "changed" if shown(row) else "no change shown"
-    return [f"{what}, against untuned {proof}: {changed}"]
+    return [f"{what}, difference to untuned {proof}: {changed}"]

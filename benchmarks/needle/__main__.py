@@ -4,12 +4,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.needle.config import NeedleRunConfig
+from finewise.processes import refuse_several
 from finewise.settings import entry
 
 
 @entry("needle", NeedleRunConfig, description="where in a long text a language model still finds what it was told")
 def main(config: NeedleRunConfig) -> float:
     """Read the grid; print the table, write the record and the report, return the mean over tasks at the longest length."""
+    refuse_several("benchmarks.needle")
     reference = check_settings(config)
     from benchmarks import by_length
     from finewise.references import content_of

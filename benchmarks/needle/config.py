@@ -33,8 +33,6 @@ class NeedleConfig:
     )
 
     def __post_init__(self) -> None:
-        if not self.tasks:
-            raise ValueError("needle.tasks must name at least one task; got an empty list")
         for task in self.tasks:
             check_task(task)
         for length in self.lengths:
@@ -81,5 +79,7 @@ class NeedleRunConfig:
     resume: str = setting("never", "auto: finish this command's unfinished run, if there is one", ("never", "auto"))
 
     def __post_init__(self) -> None:
+        if not self.needle.tasks:
+            raise ValueError("needle.tasks must name at least one task; got an empty list")
         at_least("seed", self.seed, 0)
         self.model.refuse_unread(EMBEDS, "is for embedding models and not read here")

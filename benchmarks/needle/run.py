@@ -55,6 +55,8 @@ def needle(
     found = []
     for task in expanded(config.tasks):
         grid = [prompts(config, task, length, reader.tokenizer, seed, wording) for length in lengths]
+        for cells in grid:
+            reader.check_positions(cells)
         with progress(f"needle {task}, {system}", sum(map(len, grid))) as advance:
             answers = [answer for cells in grid for answer in _read(reader, cells, kept, advance)]
         every = [prompt for cells in grid for prompt in cells]

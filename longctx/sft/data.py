@@ -74,6 +74,7 @@ def load_chats(
     seed: int,
     *,
     later: bool = False,
+    most: int | None = None,
 ) -> SftData:
     """Read chats, split and audit them, fit them into the window and mix them by length.
 
@@ -85,6 +86,7 @@ def load_chats(
         original: The trained window in tokens.
         target: The new window in tokens, which bounds a row.
         seed: Of the splits and draws.
+        most: Chats that are packed into one row at most: those of a step; None: as many as fit.
         later: It is that of a stage before the last: longer chats are left to a later one, whatever the objective says.
 
     Raises:
@@ -95,6 +97,7 @@ def load_chats(
     notes = [
         f"{rows.reference}: columns that are not read: {', '.join(rows.unread)}" for rows in (train,) if rows.unread
     ]
+    notes += list(dict.fromkeys(rows.forged for rows in (train, dev, test) if rows.forged))
     report = audit_chats(train, (dev, test), audit, seed, notes)
     report.check()
     if audit.leakage == "drop" and len(report.leaked):
@@ -130,7 +133,7 @@ def load_chats(
         "longest": int(lengths.max()),
         "short_share": round(float(lengths[lengths <= original].sum() / lengths.sum()), 4),
     }
-    laid = packs(lengths, target) if objective.packing else [[row] for row in range(len(train))]
+    laid = packs(lengths, target, most) if objective.packing else [[row] for row in range(len(train))]
     counts["train"]["packs"] = len(laid)
     for note in notes:
         say(f"note: {note}")
