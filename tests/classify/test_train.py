@@ -209,7 +209,7 @@ def test_a_model_that_onnx_cannot_say_is_saved_without(
 
 def test_levels_of_ones_own_come_to_the_end(make: Make, tmp_path: Path) -> None:
     main(make(method=ProbeMethod(), decide=DecideConfig(levels=[0.7])))
-    assert any("70% promised" in sentence for sentence in record_of(tmp_path)["words"])
+    assert any("70% nominal" in sentence for sentence in record_of(tmp_path)["words"])
 
 
 def test_costs_that_changed_are_not_passed_over(make: Make, tmp_path: Path) -> None:
@@ -346,8 +346,8 @@ def test_from_the_command_line(make: Make, tmp_path: Path, vocabulary: list[str]
     ran = call(*named, "method=zero_shot", "baselines=[majority]")
     assert ran.returncode == 0, ran.stderr
     assert "macro-F1" in ran.stdout
-    assert "80% promised" in ran.stdout  # 12 dev rows are too few for 95%
-    assert "95% promised" not in ran.stdout
+    assert "80% nominal" in ran.stdout  # 12 dev rows are too few for 95%
+    assert "95% nominal" not in ran.stdout
     wrong = call(*named, "loss=focall")
     assert wrong.returncode == 2
     assert "focal" in wrong.stderr
