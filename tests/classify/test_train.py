@@ -307,8 +307,6 @@ def test_settings_that_do_not_fit_the_labels_are_refused_in_one_line(
 def test_what_a_way_does_not_read_is_refused(make: Make) -> None:
     with pytest.raises(ValueError, match="optim has no effect with method=linear_probe"):
         make(method=ProbeMethod(), optim=OptimConfig(epochs=3))
-    with pytest.raises(ValueError, match=r"optim.warmup=100 steps do not go with curve=true"):
-        make(curve=True, optim=OptimConfig(warmup=100))
     with pytest.raises(ValueError, match=r"model.document_prompt is not read by a classifier"):
         make(model=ModelConfig(name="x", document_prompt="passage: "))
     with pytest.raises(ValueError, match="curve=true has no meaning with method=zero_shot"):
