@@ -187,11 +187,6 @@ class ClassifyExperiment(ExperimentConfig):
             )
         if isinstance(self.method, SoftLabelsConfig) and self.method.alpha == 1 and self.loss != Auto():
             raise ValueError("loss has no effect with method.alpha=1, which learns from the teacher alone; remove one")
-        if self.curve and self.optim.warmup >= 1:
-            raise ValueError(
-                f"optim.warmup={self.optim.warmup:g} steps do not go with curve=true, whose parts have fewer steps; give "
-                "a share below 1"
-            )
         if self.model.document_prompt and not self.model.query_prompt:
             raise ValueError(
                 "model.document_prompt is not read by a classifier, which puts model.query_prompt before every text; set that"

@@ -112,7 +112,9 @@ def prove(
         results=results,
         scores=[score for result in results for score in scores(result, metrics)],
         comparisons=corrected([row for other in others for row in compare(tuned, other, metrics)]),
-        decisions=measured_decisions(decisions, (raw_dev, data.dev.labels), (raw, test.labels), seed),
+        decisions=measured_decisions(
+            decisions, (raw_dev, data.dev.labels), (raw, test.labels), seed, experiment.decide
+        ),
         slices={by: slices(tuned, test, by, metrics[0]) for by in experiment.scoring.slices},
         seconds={name: round(found.seconds, 3) for name, found in baselines.items()},
         pictures=pictures(decisions, raw, test.labels),
@@ -149,22 +151,38 @@ def words(decisions: Mapping[str, Any], kind: str) -> list[str]:
         f"{test['after']['ece']:.3f} after"
     ]
     decided = decisions["decisions"]["test"]
+    if decided["changed_by_calibration"]:
+        said[0] += f"; it decides {decided['changed_by_calibration']:,} of {decided['rows']:,} test texts otherwise"
     gain = decided["after"]["f1_macro"] - decided["before"]["f1_macro"]
     if kind == "multi" or abs(gain) > 1e-9:
         said.append(
-            f"thresholds: macro-F1 on test {decided['before']['f1_macro']:.3f} before, {decided['after']['f1_macro']:.3f} after"
+            f"calibration and thresholds: macro-F1 on test {decided['before']['f1_macro']:.3f} before, "
+            f"{decided['after']['f1_macro']:.3f} after"
         )
-    abstained = decisions["abstention"]["test"]
+    abstained, targets = decisions["abstention"]["test"], decisions.get("targets", {})
     if abstained["coverage"] < 1:
-        right = "none" if abstained["accuracy"] is None else f"{abstained['accuracy']:.1%}"
+        right, interval, target = "none", "", targets.get("accuracy")
+        if abstained["accuracy"] is not None:
+            right = f"{abstained['accuracy']:.1%}"
+            interval = f" [{abstained['low']:.1%}, {abstained['high']:.1%}]"
         said.append(
-            f"abstention: {abstained['coverage']:.1%} of test decided, {right} of them rightly "
-            f"({abstained['accuracy_of_all']:.1%} of all)"
+            f"abstention: {abstained['coverage']:.1%} of test decided, {right}{interval} of them rightly "
+            f"({abstained['accuracy_of_all']:.1%} of all{f'; target {target:.1%}' if target else ''})"
+        )
+    if "precision" in targets:
+        short = [row for row in targets["labels"] if row["right"] < targets["precision"] * row["given"]]
+        named = ", ".join(f"{row['label']} ({row['right']} of {row['given']})" for row in short[:5])
+        said.append(
+            f"precision of {targets['precision']:g}: reached on test by {len(targets['labels']) - len(short)} of the "
+            f"{len(targets['labels'])} labels that are given" + (f"; not by {named}" if short else "")
         )
     if "sets" in decisions:
-        shown = ", ".join(
-            f"{row['level']:.0%} promised, {row['measured']:.1%} held with {row['size']:.1f} labels"
-            for row in decisions["sets"]["test"]
+        shown = "; ".join(
+            f"{row['level']:.0%} nominal coverage"
+            + (f" ({ends[0]:.0%} to {ends[1]:.0%} for 95% of such dev samples)" if ends else "")
+            + f", {row['measured']:.1%} [{row['low']:.1%}, {row['high']:.1%}] on test with {row['size']:.1f} labels"
+            + (", less than nominal" if row["high"] < row["level"] else "")
+            for row, ends in zip(decisions["sets"]["test"], decisions["sets"]["expected"], strict=True)
         )
         said.append(f"conformal sets: {shown}")
     return said

@@ -13,10 +13,11 @@ from embed.data import EmbedData
 from embed.model import load_for
 from embed.prove import Untuned, words
 from embed.trainer import train
+from finewise import processes
 from finewise.contrastive.rows import TrainingRows
 from finewise.curves.advise import Baseline
 from finewise.curves.points import FILE, Point, learning_curve
-from finewise.curves.sizes import nested, subset_sizes
+from finewise.curves.sizes import epochs_for, nested, subset_sizes
 from finewise.curves.worth import Worth
 from finewise.encoder import Encoder
 from finewise.run import Run
@@ -24,6 +25,8 @@ from finewise.run import Run
 
 def measure_curve(model: Encoder, data: EmbedData, experiment: EmbedExperiment, run: Run, untuned: str | None) -> Worth:
     """Train on parts of the rows, and say whether more of them, or fine-tuning at all, are worth their price.
+
+    Every part is trained for as many steps as all rows are, or until dev says stop (`selection.patience`).
 
     Everything is scored on dev, so that test stays unread; dev also chose each checkpoint, which flatters the curve a little.
 
@@ -35,7 +38,7 @@ def measure_curve(model: Encoder, data: EmbedData, experiment: EmbedExperiment, 
         untuned: Identity of the untuned model, by which its results are found.
     """
     metric, depth = experiment.selection.metric, experiment.scoring.depth
-    seed = experiment.seed
+    seed, optim = experiment.seed, experiment.optim
     total = len(data.train.rows)
     order = nested(total, seed)
     sizes = subset_sizes(total, experiment.learning_curve.fractions, minimum=2 * experiment.optim.batch_size)
@@ -52,7 +55,10 @@ def measure_curve(model: Encoder, data: EmbedData, experiment: EmbedExperiment, 
         start = time.perf_counter()
         part = run.inside(f"curve/{rows}")
         fresh = load_for(experiment)
-        train(fresh, replace(data, train=subset(data.train, np.sort(order[:rows]))), experiment, part)
+        batch = optim.batch_size * processes.world()
+        epochs = epochs_for(optim.epochs, rows, total, batch, optim.gradient_accumulation_steps)
+        same_steps = replace(experiment, optim=replace(optim, epochs=epochs))
+        train(fresh, replace(data, train=subset(data.train, np.sort(order[:rows]))), same_steps, part)
         taken = point(rows, on_dev(f"{rows} rows", fresh), time.perf_counter() - start)
         shutil.rmtree(part.dir)
         return taken

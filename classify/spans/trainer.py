@@ -112,11 +112,15 @@ def train(data: TaggedData, experiment: TokensExperiment, run: Run) -> Trained:
         for rows in (data.train, data.dev, data.test)
     }
     for split, one in found.items():
-        if one.long or one.lost:
-            lost = f"; {one.lost} words have no token of their own and count as O" if one.lost else ""
+        if one.long:
             say(
                 f"{split}: {one.long} of {one.texts} texts are longer than {tokenizer.model_max_length} tokens and are read in "
-                f"overlapping windows ({len(one)} in all); nothing is cut{lost}"
+                f"overlapping windows ({len(one)} in all); nothing is cut"
+            )
+        if one.lost:
+            say(
+                f"{split}: the tokenizer has no token for {one.lost} words (control characters, for instance); the "
+                "model does not read them: they belong to the span that goes on around them, else to none"
             )
     outcome = _fit(model, tokenizer, data, found, experiment, run, bf16=bf16)
     return Trained(model=model, tokenizer=tokenizer, outcome=outcome, bf16=bf16, windows=found)
