@@ -7,9 +7,10 @@ from typing import Any
 
 from benchmarks.length_table import length_markdown, longest
 from benchmarks.result import parts
-from benchmarks.table import at_length, label, score_markdown, verdicts
+from benchmarks.table import at_length, label, number, score_markdown, verdicts
 from finewise.config import DEV_KEY
 from finewise.data.report import AuditReport
+from finewise.ending import ending
 from finewise.fit import JOURNAL
 from finewise.record import Comparison, Score
 from finewise.report import curve, preformatted, table
@@ -105,7 +106,9 @@ def training_sections(record: Mapping[str, Any], run: Run) -> Sections:
     """Return the curve and the choice of the checkpoint."""
     metric = record["selection"]["metric"]
     drawn = curve(run.dir / JOURNAL, DEV_KEY.format(metric=metric), label(metric))
-    return [("Training", drawn), ("Choice of the checkpoint", table([record["selection"]]))]
+    chosen = {key: value for key, value in record["selection"].items() if key != "history"}
+    why = "".join(f"<p>{escape(sentence)}.</p>" for sentence in ending(record, label, number))
+    return [("Training", drawn + why), ("Choice of the checkpoint", table([chosen]))]
 
 
 def closing_sections(record: Mapping[str, Any], run: Run) -> Sections:

@@ -49,6 +49,11 @@ class ProbeFirst(MethodConfig):
 
 
 @dataclass(slots=True, kw_only=True)
+class Stack(ProbeFirst):
+    """lp_ft, then its log-probabilities are combined with those of TF-IDF and logistic regression, weighted on dev."""
+
+
+@dataclass(slots=True, kw_only=True)
 class Lora(LoraConfig, MethodConfig):
     """Low-rank matrices and the head learn, the rest stays (Hu et al. 2022)."""
 
@@ -133,6 +138,7 @@ class DistilStatic(StaticConfig, MethodConfig):
 METHODS: dict[str, type[MethodConfig]] = {
     "full": Full,
     "lp_ft": ProbeFirst,
+    "stack": Stack,
     "lora": Lora,
     "linear_probe": LinearProbe,
     "knn": Neighbours,
@@ -187,6 +193,16 @@ class ClassifyExperiment(ExperimentConfig):
             )
         if isinstance(self.method, SoftLabelsConfig) and self.method.alpha == 1 and self.loss != Auto():
             raise ValueError("loss has no effect with method.alpha=1, which learns from the teacher alone; remove one")
+        if self.onnx and isinstance(self.method, Stack):
+            raise ValueError(
+                "onnx=true cannot hold the TF-IDF part of method=stack, and decisions.json is for both; remove it or set "
+                "method=lp_ft"
+            )
+        if self.curve and self.optim.warmup >= 1:
+            raise ValueError(
+                f"optim.warmup={self.optim.warmup:g} steps do not go with curve=true, whose parts have fewer steps; give "
+                "a share below 1"
+            )
         if self.model.document_prompt and not self.model.query_prompt:
             raise ValueError(
                 "model.document_prompt is not read by a classifier, which puts model.query_prompt before every text; set that"

@@ -74,7 +74,7 @@ def measure_curve(
         start = time.perf_counter()
         part = run.inside(f"curve/{rows}")
         found = learn(replace(data, train=train.select(order[:rows])), embedded, as_many_steps(rows), part)
-        raw = found.logits(data.dev.texts, "classify dev")
+        raw = found.dev_logits(data.dev)
         taken = point(rows, on_dev(f"{rows} rows", raw), time.perf_counter() - start)
         shutil.rmtree(part.dir)
         return taken

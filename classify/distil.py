@@ -9,6 +9,7 @@ import copy
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from classify.losses import build
 from classify.model import load_classifier
 from classify.pooled import PooledConfig
 from classify.reading import Reader, read_windows
+from classify.stack import FILE as STACK
 from classify.trainer import score_dev
 from finewise import processes
 from finewise.console import progress, say
@@ -80,6 +82,9 @@ def load_teacher(config: SoftLabelsConfig, space: LabelSpace, experiment: Classi
         InputError: It cannot be loaded, or has other labels than the data.
     """
     _check_labels(config, space, experiment)
+    reference = model_reference(config.teacher, None)
+    if isinstance(reference, Path) and (reference / STACK).is_file():
+        say("note: method.teacher was saved by method=stack; its fine-tuned part alone teaches, without TF-IDF")
     model, tokenizer = load_classifier(
         replace(experiment.model, name=config.teacher, revision=None),
         space,

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from benchmarks.classification import Classified, compare, evaluate, scores, slices
 from benchmarks.embedded import Embedded
 from benchmarks.rows import corrected
+from benchmarks.text.logistic import probabilities as probabilities_of
 from benchmarks.text_baselines import Baseline, measured
 from classify.config import ClassifyExperiment
 from classify.decide import Decisions, is_right
@@ -21,6 +22,9 @@ from finewise.data.labels.load import LabelledData
 from finewise.record import Comparison, Score
 from finewise.report import table
 from finewise.run import Run
+
+PART = "fine_tuned"
+"""What tables call the fine-tuned part of method=stack alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +69,7 @@ def unlike(experiment: ClassifyExperiment) -> list[str]:
 
 def decide(trained: Trained, data: LabelledData, experiment: ClassifyExperiment) -> tuple[Decisions, NDArray[Any]]:
     """Fit calibration, thresholds, abstention and sets on dev; return them and the logits of dev."""
-    raw = trained.logits(data.dev.texts, "classify dev")
+    raw = trained.dev_logits(data.dev)
     space = data.space
     fitted = Decisions.fit(raw, data.dev.labels, space.kind, space.names, experiment.decide, seed=experiment.seed)
     return fitted, raw
@@ -93,14 +97,17 @@ def prove(
     """
     run.note_test_read(trained.outcome.best_step)
     test, seed = data.test, experiment.seed
-    raw = trained.logits(test.texts, "classify test")
+    alone = trained.model_logits(test.texts, "classify test")
+    raw = trained.combine(alone, test.texts)
     probabilities = decisions.probabilities(raw)
     results = [evaluate(test, "tuned", probabilities, decisions.decide(probabilities))]
     plain = replace(
         experiment.decide, sets="none", levels=[], sets_per_class=False, target_accuracy=None, target_coverage=None
     )
-    for name, found in baselines.items():
-        on_dev, on_test = found.probabilities
+    beside = {name: found.probabilities for name, found in baselines.items()}
+    if trained.stacked is not None:
+        beside[PART] = [probabilities_of(part, test.labels.ndim == 2) for part in (trained.stacked.alone, alone)]
+    for name, (on_dev, on_test) in beside.items():
         own = Decisions.fit(
             on_dev, data.dev.labels, data.space.kind, data.space.names, plain, inputs="probabilities", seed=seed
         )

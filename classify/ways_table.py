@@ -52,6 +52,7 @@ WAYS: dict[str, Way] = {
     "zero_shot": Way("classify-zeroshot"),
     "full": Way("classify-full"),
     "lp_ft": Way("classify-lpft"),
+    "stack": Way("classify-lpft", ("method=stack",)),
     "lora": Way("classify-lora"),
     "few_shot": Way("classify-fewshot", ("model.max_seq_length=128", "method.draws=5")),
     "distil": Way("classify-distil", taught=True),

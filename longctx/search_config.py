@@ -58,7 +58,7 @@ class SearchConfig:
 class SearchRunConfig:
     """`python -m longctx.search`: factors for rope=longrope, found by perplexity, without training."""
 
-    model: ModelConfig = setting(EMBEDS, ModelConfig, "the language model: a folder, hub id, or .gguf file")
+    model: ModelConfig = setting(ModelConfig, "the language model: a folder, hub id, or .gguf file")
     stretch: StretchConfig = setting(StretchConfig, "how far the model is stretched")
     data: SearchDataConfig = setting(SearchDataConfig, "the documents")
     search: SearchConfig = setting(SearchConfig, "how long to search")
