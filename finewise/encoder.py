@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Router
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
@@ -32,7 +33,7 @@ from finewise.limits import known_limit, reading_limit, refuse_beyond, usable_po
 from finewise.references import model_reference
 from finewise.vectors import settle_vectors
 
-_READ = {"prompt", "advance", "normalize_embeddings", "truncate_dim", "convert_to_tensor"}
+_READ = {"prompt", "advance", "normalize_embeddings", "truncate_dim", "convert_to_tensor", "task"}
 
 _DEFAULTS = {
     "output_value": "sentence_embedding",
@@ -146,7 +147,9 @@ class Encoder(SentenceTransformer):
         }
         texts = isinstance(inputs, list) and len(inputs) > 0 and all(isinstance(text, str) for text in inputs)
         plain = all(given.get(key, value) == value for key, value in _DEFAULTS.items())
-        if args or not texts or not plain or set(given) - _READ - set(_DEFAULTS) or self.execution.mode == "padded":
+        routed = "task" in given and any(isinstance(module, Router) for module in self)  # queries take another way
+        more = args or routed or set(given) - _READ - set(_DEFAULTS)
+        if more or not texts or not plain or self.execution.mode == "padded":
             found = super().encode(inputs, *args, **kwargs)
             if advance is not None:
                 advance(1 if isinstance(inputs, str) else len(inputs))

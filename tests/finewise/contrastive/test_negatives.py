@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finewise.config import AuditConfig, ColumnsConfig, DataConfig
-from finewise.contrastive.config import MultipleNegativesRanking
+from finewise.contrastive.config import MultipleNegativesRanking, Triplet
 from finewise.contrastive.negatives import KnownPositives, NoKnownPositives
 from finewise.contrastive.rows import TrainingRows, training_rows
 from finewise.data.sources import read_pairs
@@ -179,3 +179,21 @@ def test_rows_below_the_score_are_no_known_positives(tmp_path: Path) -> None:
     assert len(train.rows) == 2
     known = KnownPositives.of(train)
     assert not known.mask(known.ids(np.array([0, 1]))).any()
+
+
+def test_a_hard_negative_that_is_a_known_positive_is_dropped_where_the_loss_has_no_mask(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = [
+        {"anchor": "a", "positive": "x", "negative": "Y"},
+        {"anchor": "a", "positive": "y", "negative": "n"},
+        {"anchor": "x", "positive": "z", "negative": "a"},
+        {"anchor": "b", "positive": "w", "negative": "b "},
+        {"anchor": "b", "positive": "w", "negative": "n"},
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in table))
+    split = read_pairs(str(path), ColumnsConfig())
+    train = training_rows(split, split, Triplet(), DataConfig(train=str(path)), AuditConfig())
+    assert [(row["anchor"], row["positive"]) for row in train.rows] == [("a", "y"), ("b", "w")]
+    assert "3 of 5 rows are dropped" in capsys.readouterr().err
