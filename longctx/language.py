@@ -289,6 +289,7 @@ class LanguageModel:
     ) -> tuple[PreTrainedModel, Outcome]:
         """Train a stretched model by the objective of the experiment; LoRA's matrices are merged at the end."""
         set_seed(experiment.seed)
+        stops: Any = getattr(model.generation_config, "eos_token_id", None)
         learner = with_lora(model, experiment.lora) if experiment.lora.rank else model
         data = self._data(target)
 
@@ -301,7 +302,7 @@ class LanguageModel:
             outcome = train_sft(learner, self.tokenizer, data, experiment, run, score=score)
         trained = merged(learner) if isinstance(learner, PeftModel) else model
         if isinstance(data, SftData):
-            name_ends(trained, self.tokenizer, data.train)
+            name_ends(trained, self.tokenizer, data.train, stops)
         return trained, outcome
 
     def _check_memory(self) -> None:

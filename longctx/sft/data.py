@@ -86,7 +86,7 @@ def load_chats(
         original: The trained window in tokens.
         target: The new window in tokens, which bounds a row.
         seed: Of the splits and draws.
-        most: Chats that are packed into one row at most: those of a step; None: as many as fit.
+        most: Chats of a batch: if packs hold more on average, they get no more than these; None: as many as fit.
         later: It is that of a stage before the last: longer chats are left to a later one, whatever the objective says.
 
     Raises:
@@ -133,7 +133,9 @@ def load_chats(
         "longest": int(lengths.max()),
         "short_share": round(float(lengths[lengths <= original].sum() / lengths.sum()), 4),
     }
-    laid = packs(lengths, target, most) if objective.packing else [[row] for row in range(len(train))]
+    laid = packs(lengths, target) if objective.packing else [[row] for row in range(len(train))]
+    if most is not None and len(train) > most * len(laid):
+        laid = packs(lengths, target, most)  # one pack would hold more than a batch
     counts["train"]["packs"] = len(laid)
     for note in notes:
         say(f"note: {note}")

@@ -54,6 +54,11 @@ class Rendered:
     learnt: NDArray[np.bool_]
 
 
+def special_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Return the ids of all special tokens, those too that stand for none of the tokenizer's roles, such as <|eot_id|>."""
+    return sorted(number for number, token in tokenizer.added_tokens_decoder.items() if token.special)
+
+
 class Renderer:
     """Turns chats into tokens with one tokenizer.
 
@@ -76,7 +81,7 @@ class Renderer:
             raise InputError(f"model.name={name}: its tokenizer is no fast one (no tokenizer.json); convert it first")
         self.tokenizer = tokenizer
         self.name = name
-        special = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+        special = [tokenizer.added_tokens_decoder[token].content for token in special_tokens(tokenizer)]
         # The longest first, as the tokenizer itself looks for them.
         pattern = "|".join(re.escape(token) for token in sorted(filter(None, special), key=len, reverse=True))
         self._special = re.compile(pattern) if pattern else None
@@ -121,11 +126,13 @@ class Renderer:
     def _marks_the_end(self, template: str) -> bool:
         """Return whether the template's marks hold the token that ends a turn."""
         try:
-            return bool(is_chat_template_stop_token_trained(self.tokenizer, template))
-        except TemplateError:  # it refuses the library's own trial chat, which has no system turn
-            self.template = template
+            if is_chat_template_stop_token_trained(self.tokenizer, template):
+                return True
+            self._write(PROBE.turns, template)
+            return False
+        except TemplateError:  # it refuses the library's trial chat, and ours, which have no system turn
             found = self._by_marks(Chat((SYSTEM, *PROBE.turns)))
-            return bool(np.isin(found.ids[found.learnt][-1:], self.tokenizer.all_special_ids).any())
+            return bool(np.isin(found.ids[found.learnt][-1:], special_tokens(self.tokenizer)).any())
 
     def _try(self, template: str) -> None:
         """Render a small chat, with a system turn if the template wants one; a template that refuses both is tried on the data.
