@@ -6,6 +6,7 @@ from benchmarks.metrics.classes import METRICS as CLASS_METRICS
 from benchmarks.metrics.classes import check_metric as check_class_metric
 from benchmarks.metrics.ranking import check_depth, check_metric
 from finewise.config import MISSING, ModelConfig, PlaceConfig, at_least, positive, setting
+from finewise.names import unknown
 
 
 @dataclass(slots=True, kw_only=True)
@@ -30,6 +31,11 @@ class ScoringConfig:
     )
     depth: int = setting(1000, "documents retrieved per query; map counts what is found within it")
     corpus_chunk: int = setting(50_000, "documents encoded and searched at a time: bounds the memory")
+    language: str = setting(
+        "auto",
+        "language of the texts for BM25's stop words and stemmer, such as german (auto: by the stop words that the texts hold; "
+        "none: neither)",
+    )
 
     def __post_init__(self) -> None:
         if not self.metrics:
@@ -38,6 +44,11 @@ class ScoringConfig:
             check_metric(metric)
         check_depth(self.metrics, self.depth)
         positive("scoring.corpus_chunk", self.corpus_chunk)
+        if self.language not in ("auto", "none"):
+            import Stemmer
+
+            if self.language not in (known := Stemmer.algorithms()):
+                raise ValueError(f"scoring.language: {unknown('language', self.language, known)}; or auto, none")
 
 
 DEFAULT_METRICS = {

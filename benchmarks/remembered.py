@@ -28,7 +28,12 @@ def identity(searcher: EncoderSearcher | BM25) -> str | None:
     """Return the sha256 of all that decides what a searcher finds, or None if it cannot be told."""
     settings = {key: repr(value) for key, value in vars(searcher).items() if key not in ("name", "model")}
     if isinstance(searcher, BM25):
-        return combine("bm25", SCHEMA, made_by(CODE, WORDS), sorted(settings.items()))
+        return combine(
+            "bm25",
+            SCHEMA,
+            made_by((*CODE, "benchmarks.text", "finewise.data.scripts"), WORDS),
+            sorted(settings.items()),
+        )
     from finewise.fingerprint import fingerprint
 
     model = fingerprint(searcher.model, bf16=searcher.autocast is not None)

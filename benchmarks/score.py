@@ -17,6 +17,7 @@ from benchmarks.retrieval import (
 )
 from benchmarks.rows import corrected
 from benchmarks.table import ScoreTable, verdicts
+from benchmarks.text.language import unclaimed
 from finewise import record
 from finewise.console import out, say
 from finewise.data.retrieval import RetrievalSet
@@ -31,7 +32,11 @@ def main(config: ScoreConfig) -> float:
     with Run.open("score", config, name=config.benchmark.name) as run:
         task = read(config)
         searcher, facts = load(config, task)
-        searchers = [searcher] if searcher.name == BM25.name or not config.baselines else [searcher, BM25()]
+        searchers = (
+            [searcher]
+            if searcher.name == BM25.name or not config.baselines
+            else [searcher, BM25(language=config.scoring.language)]
+        )
         results = []
         for each in searchers:
             with run.stage(f"score {each.name}"):
@@ -40,7 +45,9 @@ def main(config: ScoreConfig) -> float:
             say(f"note: {results[0].unjudged} of {len(task.query_ids)} queries have no judgement and are in no mean")
         save_per_query(run.dir / PER_QUERY_FILE, results)
         scored = [score for result in results for score in scores(result)]
-        compared = corrected([row for other in results[1:] for row in compare(results[0], other)])
+        read_by_words = {each.name: each.reading(task) for each in searchers if isinstance(each, BM25)}
+        pairs = [row for other in results[1:] for row in compare(results[0], other)]
+        compared = corrected(unclaimed(pairs, read_by_words, task.name))
         run.finish(
             {
                 "model": {"name": config.model.name, "revision": config.model.revision, **facts.pop("vectors", {})},
@@ -53,6 +60,7 @@ def main(config: ScoreConfig) -> float:
                     "truncated": facts.pop("truncated", None),
                 },
                 **facts,
+                "baselines": {name: {task.name: reading} for name, reading in read_by_words.items()},
                 "scores": record.rows(scored),
                 "comparisons": record.rows(compared),
             }
@@ -91,7 +99,9 @@ def read(config: ScoreConfig) -> RetrievalSet:
 def load(config: ScoreConfig, task: RetrievalSet) -> tuple[Searcher, dict[str, Any]]:
     """Return the searcher that `model.name` means, and what the record says of its device and of cut texts."""
     if config.model.name == BM25.name:
-        return BM25(), {"device": {"type": "cpu", "name": cpu_name(), "threads": threads()}}
+        return BM25(language=config.scoring.language), {
+            "device": {"type": "cpu", "name": cpu_name(), "threads": threads()}
+        }
     from finewise.data.tokens import own_prompts
     from finewise.device import describe, pick_device, use_bf16
     from finewise.encoder import load_encoder

@@ -93,6 +93,7 @@ def write_record(
             },
             "scores": rows(proof.scores),
             "comparisons": rows(proof.comparisons),
+            "baselines": proof.baselines,
             "decisions": proof.decisions,
             "words": [
                 *words(proof.decisions, data.space.kind),

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from benchmarks.classification import Classified, compare, evaluate, scores, slices
 from benchmarks.embedded import Embedded
 from benchmarks.rows import corrected
+from benchmarks.text.language import without_claims
 from benchmarks.text.logistic import probabilities as probabilities_of
 from benchmarks.text_baselines import Baseline, measured
 from classify.config import ClassifyExperiment
@@ -18,6 +19,7 @@ from classify.decisions.measured import before_after
 from classify.decisions.measured import measured as measured_decisions
 from classify.plots import promises, reliability, risk, threshold_rows
 from classify.ways import Trained
+from finewise.console import say
 from finewise.data.labels.load import LabelledData
 from finewise.record import Comparison, Score
 from finewise.report import table
@@ -38,6 +40,7 @@ class Proof:
         decisions: What calibration, thresholds, abstention and sets are worth, as JSON.
         slices: Part of the rows -> the tuned classifier's score there.
         seconds: Baseline -> seconds it took.
+        baselines: Baseline -> what it chose, and why it could not read the texts, if so.
         pictures: (heading, drawing or table as HTML) of the decisions.
     """
 
@@ -47,6 +50,7 @@ class Proof:
     decisions: dict[str, Any]
     slices: dict[str, list[dict[str, Any]]]
     seconds: dict[str, float]
+    baselines: dict[str, dict[str, Any]]
     pictures: list[tuple[str, str]]
 
 
@@ -115,15 +119,23 @@ def prove(
         results.append(evaluate(test, name, calibrated, own.decide(calibrated)))
     metrics = experiment.scoring.metrics_for(data.space.kind)
     tuned, *others = results
+    reasons = {name: found.unread for name, found in baselines.items()}
+    for name, reason in reasons.items():
+        if reason is not None:
+            say(
+                f"warning: {name} cannot read the texts of {test.name} ({reason}): being better than it is no achievement"
+            )
+    compared = [row for other in others for row in compare(tuned, other, metrics)]
     return Proof(
         results=results,
         scores=[score for result in results for score in scores(result, metrics)],
-        comparisons=corrected([row for other in others for row in compare(tuned, other, metrics)]),
+        comparisons=corrected(without_claims(compared, reasons)),
         decisions=measured_decisions(
             decisions, (raw_dev, data.dev.labels), (raw, test.labels), seed, experiment.decide
         ),
         slices={by: slices(tuned, test, by, metrics[0]) for by in experiment.scoring.slices},
         seconds={name: round(found.seconds, 3) for name, found in baselines.items()},
+        baselines={name: {**found.chosen, "unread": found.unread} for name, found in baselines.items()},
         pictures=pictures(decisions, raw, test.labels),
     )
 

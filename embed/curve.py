@@ -68,7 +68,7 @@ def measure_curve(model: Encoder, data: EmbedData, experiment: EmbedExperiment, 
     points = learning_curve(sizes, measure, run.dir / FILE, known=[known])
     (before,) = Untuned(untuned, experiment, str(model.device)).results(data.dev, [metric], depth, [None])
     beside = []
-    for other in (before, words(data.dev, [metric], depth)):
+    for other in (before, words(data.dev, [metric], depth, experiment.scoring.language)):
         (score,), (comparison,) = scores(other), compare(tuned, other)
         beside.append(Baseline.of(score, comparison))
     return Worth.of(points, beside, metric=label(metric), smallest_gain=experiment.learning_curve.smallest_gain)

@@ -66,6 +66,7 @@ def write_record(
             },
             "scores": rows(proof.scores),
             "comparisons": rows(proof.comparisons),
+            "baselines": proof.baselines,
             "words": [worth.said.text] if worth else [],
             "curve": worth.summary() if worth else None,
             "cost": outcome.cost(device),

@@ -1,9 +1,7 @@
 """Words in every script: where blanks part them, where each character stands alone, and which marks belong to which letter."""
 
 import re
-import sys
 import unicodedata
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +16,7 @@ NO_BLANKS = (
 def _marks() -> str:
     """Return all combining marks (Unicode's categories Mn, Mc and Me) and both joiners as ranges. Inside [...]."""
     ranges: list[list[int]] = [[0x200C, 0x200D]]
-    for code in range(0x300, sys.maxunicode + 1):
+    for code in (*range(0x300, 0x1F000), *range(0xE0100, 0xE01F0)):  # beyond there are none
         if unicodedata.category(chr(code)).startswith("M"):
             if ranges[-1][1] == code - 1:
                 ranges[-1][1] = code
@@ -62,16 +60,3 @@ def composed(text: str, words: NDArray[np.int64]) -> tuple[str, NDArray[np.int64
         parts += [between, inside]
         at, done = int(found[row, 1]), end
     return "".join([*parts, unicodedata.normalize("NFC", text[done:])]), found
-
-
-def no_blank_share(texts: Sequence[str]) -> float:
-    """Return which share of the letters of some texts is of a script without blanks."""
-    letters = without = 0
-    for text in texts:
-        without += len(_NO_BLANK.findall(text))
-        letters += len(_LETTER.findall(text))
-    return without / letters if letters else 0.0
-
-
-_NO_BLANK = re.compile(f"[{NO_BLANKS}]")
-_LETTER = re.compile(r"[^\W\d_]")

@@ -96,3 +96,29 @@ def test_a_weight_is_a_number_of_copies(copies: list[int]) -> None:
 def test_unknown_metric_names_the_nearest() -> None:
     with pytest.raises(ValueError, match="entity_f1"):
         check_metric("entity_f")
+
+
+def conlleval(tags: list[str]) -> list[tuple[str, int, int]]:
+    """Chunks by the rules of the script conlleval (endOfChunk, startOfChunk), tag by tag."""
+    found, start = [], None
+    before, kind_before = "O", ""
+    for place, tag in enumerate([*tags, "O"]):
+        prefix, _, kind = tag.partition("-")
+        end = (before in "BI" and prefix in "BO") or (before != "O" and kind_before != kind)
+        begin = prefix == "B" or (before == "O" and prefix == "I") or (prefix != "O" and kind_before != kind)
+        if start is not None and end:
+            found.append((kind_before, start, place))
+            start = None
+        if begin:
+            start = place
+        before, kind_before = prefix, kind
+    return found
+
+
+@given(st.lists(st.sampled_from(["O", "B-X", "I-X", "B-Y", "I-Y"]), max_size=12))
+def test_chunks_are_those_of_conlleval_for_every_order_of_tags(tags):
+    assert chunks(tags) == conlleval(tags)
+
+
+def test_iob1_and_odd_beginnings():
+    assert chunks(["I-X", "I-X", "B-X", "O", "I-Y", "I-X"]) == [("X", 0, 2), ("X", 2, 3), ("Y", 4, 5), ("X", 5, 6)]

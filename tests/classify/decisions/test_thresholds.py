@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn.metrics import f1_score
@@ -29,6 +29,7 @@ def test_sweep_counts_what_each_threshold_gives(rows):
 
 
 @given(ROWS)
+@settings(deadline=None)
 def test_best_f1_equals_trying_every_threshold(rows):
     scores, truth = np.array([s for s, _ in rows]), np.array([t for _, t in rows])
     found = best_f1(scores, truth)
