@@ -264,7 +264,7 @@ def own_head(found: PretrainedConfig, kind: str, names: tuple[str, ...], model: 
     known = {str(name): int(index) for index, name in (found.id2label or {}).items()}
     if not any(kind in name for name in architectures):
         return None
-    if known.keys() == set(names) and len(known) == len(found.id2label):
+    if known.keys() == set(names) and len(known) == len(found.id2label or {}):
         return [known[name] for name in names]
     shown = ", ".join(list(known)[:4]) + (", ..." if len(known) > 4 else "")
     say_once(

@@ -55,9 +55,10 @@ def missing_weights(model: PreTrainedModel, source: dict[str, Any]) -> set[str]:
         source: The arguments of `from_pretrained` that say where from, besides `model.name_or_path`.
     """
     with silent():
-        _, report = type(model).from_pretrained(
+        loaded: Any = type(model).from_pretrained(
             model.name_or_path, config=model.config, device_map="meta", output_loading_info=True, **source
         )
+    _, report = loaded
     return set(report["missing_keys"])
 
 

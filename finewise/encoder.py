@@ -281,7 +281,7 @@ def _refuse_random(model: Encoder, config: ModelConfig) -> None:
     inner = getattr(first, "model", None)
     if not isinstance(inner, PreTrainedModel) or hasattr(inner, "peft_config"):
         return
-    stored = read_json(inner.name_or_path, "modules.json", config.revision) or []
+    stored = read_json(str(inner.name_or_path), "modules.json", config.revision) or []
     folder = next((entry["path"] for entry in stored if entry["idx"] == 0), "")
     source = {"revision": config.revision, "trust_remote_code": config.trust_remote_code, "subfolder": folder}
     missing = missing_weights(inner, source)

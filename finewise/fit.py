@@ -32,6 +32,8 @@ MARKER = "complete.json"
 STATE = "trainer_state.json"
 JOURNAL = "train.jsonl"
 SAVE_EVERY_SECONDS = 600.0
+SHARE_CLOCK_EVERY = 10
+"""Steps after which several processes ask the first whether it is time to save."""
 
 
 @dataclass(slots=True)
@@ -386,7 +388,13 @@ class Checkpoints(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> TrainerControl:
         """Save between evaluations too, when they are far apart in time."""
-        if time.monotonic() - self.saved_at > SAVE_EVERY_SECONDS:
+        # Saving is collective: the first process's clock decides for all.
+        due = time.monotonic() - self.saved_at > SAVE_EVERY_SECONDS
+        if processes.world() > 1 and state.global_step % SHARE_CLOCK_EVERY == 0:
+            due = bool(processes.share(due, args.device.type))
+        elif processes.world() > 1:
+            due = False
+        if due:
             control.should_save = True
         return control
 

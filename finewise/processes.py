@@ -54,7 +54,9 @@ def share(value: Any, device: str = "auto") -> Any:
     from accelerate import PartialState
     from accelerate.utils import broadcast_object_list
 
-    PartialState(cpu=device == "cpu")
+    from finewise.device import pick_device
+
+    PartialState(cpu=pick_device(device).startswith("cpu"))  # "auto" too: without a GPU they talk by gloo
     content = [value]
     broadcast_object_list(content)
     return content[0]

@@ -127,7 +127,7 @@ class Run:
     @classmethod
     def _open(cls, task: str, experiment: Any, name: str | None, resume: str) -> Self:
         settings: PlaceConfig = experiment.run
-        name = name or str(getattr(experiment, "name", "default"))
+        name = _plain_name(name or str(getattr(experiment, "name", "default")))
         fingerprint = fingerprint_of(experiment)
         base = Path(settings.root) / task / name
         if settings.dir is not None:
@@ -337,8 +337,18 @@ def check_trackers(names: list[str]) -> None:
     for name in names:
         if name not in TRACKERS:
             raise InputError(f"run.report_to: {unknown('tracker', name, TRACKERS)}")
+        if names.count(name) > 1:
+            raise InputError(f"run.report_to names the tracker '{name}' twice; name it once")
         if importlib.util.find_spec(TRACKERS[name]) is None:
             raise InputError(f"run.report_to: the tracker '{name}' is not installed; pip install {TRACKERS[name]}")
+        try:
+            importlib.import_module(TRACKERS[name])
+        except Exception as error:  # whatever a broken installation raises
+            why = " ".join(str(error).split())[:200]
+            raise InputError(
+                f"run.report_to: the tracker '{name}' cannot be imported ({why}); install {TRACKERS[name]} again, or leave "
+                "it out"
+            ) from error
 
 
 def fingerprint_of(experiment: Any) -> str:
@@ -414,6 +424,19 @@ def _manifest(directory: Path, task: str, name: str, fingerprint: str) -> dict[s
         )
     manifest["attempts"] += 1
     return manifest
+
+
+def _plain_name(name: str) -> str:
+    """Return the name of an experiment, if it can be that of a folder.
+
+    Raises:
+        InputError: It is a path, empty, or holds what a file system or a table takes for something else.
+    """
+    if name.strip(". ") and not set(name) & set('/\\:*?"<>|') and name.isprintable():
+        return name
+    raise InputError(
+        f'name={name!r} must be the name of one folder, without / \\ : * ? " < > | and unprintable characters'
+    )
 
 
 def _find(base: Path, fingerprint: str) -> Path | None:
@@ -517,7 +540,7 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def threads() -> int:
+def cores() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -71,13 +71,13 @@ def _set_pooling(model: SentenceTransformer, mode: str) -> None:
             f"model.pooling={mode}: {type(first).__name__} gives a vector per text and no token states to pool; leave it out"
         )
     at = next((place for place, module in enumerate(model) if isinstance(module, Pooling)), None)
-    before = None if at is None else model[at]
+    before: Any = None if at is None else model[at]
     made = Pooling(
         first.get_embedding_dimension() if before is None else before.embedding_dimension,
-        mode,  # type: ignore[arg-type]  # the settings know its names
+        mode,
         include_prompt=True if before is None else before.include_prompt,
     )
-    if before is None:
+    if at is None:
         model.insert(1, made)
         return
     behind = [type(module).__name__ for module in list(model)[at + 1 :] if not isinstance(module, Normalize)]

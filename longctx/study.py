@@ -22,7 +22,7 @@ from finewise.device import pick_device
 from finewise.errors import InputError
 from finewise.fit import Outcome, Seen
 from finewise.record import write_json
-from finewise.run import MODEL, Run, threads
+from finewise.run import MODEL, Run, cores
 from longctx.arms import UNTUNED, Arm, arms_of, subject_of
 from longctx.config import LongContextExperiment
 
@@ -234,7 +234,7 @@ def _apart(experiment: LongContextExperiment, run: Run) -> list[Found]:
         experiment.parallel_seeds,
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_begin,
-        initargs=(max(1, threads() // experiment.parallel_seeds),),
+        initargs=(max(1, cores() // experiment.parallel_seeds),),
     ) as pool:
         waiting = [
             pool.submit(_study_apart, experiment, run.dir, run.task, run.name, run.manifest, number)

@@ -5,13 +5,16 @@ import errno
 import functools
 import os
 import shlex
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from finewise.errors import InputError
@@ -22,6 +25,9 @@ from finewise.settings.library import CONF, VERSION_BASE, Library
 from finewise.settings.schema import Groups, Schema
 
 Task = Callable[[Any], float | None]
+
+_failed: dict[str, str] = {}
+"""Jobs of the sweep that were refused -> why."""
 
 _given: list[str] | None = None  # the arguments as typed; Hydra is given them with signs and quotes put right
 
@@ -48,9 +54,12 @@ def entry(
             if experiment is not None:
                 return function(experiment)
             try:
+                _stop_on_sigterm()
                 _command_line(name, tree, description, function)
             except InputError as error:
                 _stop(str(error))
+            except Terminated:
+                _stop("stopped by SIGTERM", status=143)
             except KeyboardInterrupt:
                 _stop("stopped by the keyboard", status=130)
             return None  # a console script takes what is returned for its exit status
@@ -108,11 +117,15 @@ def _command_line(name: str, schema: Schema, description: str, function: Task) -
         return _run(name, schema, function, config)
 
     given = sys.argv
+    _failed.clear()
     try:
         sys.argv = [given[0], *arguments]
         hydra.main(config_path=str(CONF), config_name=name, version_base=VERSION_BASE)(task)()
     finally:
         sys.argv = given
+    if _failed:
+        lines = "\n".join(f"  {job}: {message}" for job, message in _failed.items())
+        _stop(f"{len(_failed)} jobs of the sweep failed; the others ran\n{lines}")
 
 
 def _run(name: str, schema: Schema, function: Task, config: DictConfig) -> float | None:
@@ -122,11 +135,46 @@ def _run(name: str, schema: Schema, function: Task, config: DictConfig) -> float
             raise InputError(told(name, [mistake.text for mistake in mistakes]))
         return function(experiment)
     except InputError as error:
-        _stop(str(error))
+        _fail(str(error))
     except OSError as error:
         if error.errno not in DISK:
             raise
-        _stop(f"{error.strerror}{f': {error.filename}' if error.filename else ''}")
+        _fail(f"{error.strerror}{f': {error.filename}' if error.filename else ''}")
+    return None  # the job of a sweep that failed
+
+
+def _fail(message: str) -> None:
+    """End a single run; in a sweep, say which job failed and let the others run.
+
+    Raises:
+        InputError: In a sweep whose jobs are other processes: only an exception tells the first that one failed.
+    """
+    job = HydraConfig.get() if HydraConfig.initialized() else None
+    if job is None or job.mode != RunMode.MULTIRUN:
+        _stop(message)
+    if not str(job.launcher._target_).endswith(".BasicLauncher"):
+        raise
+    name = f"job {job.job.num} ({job.job.override_dirname.replace(',', ' ')})"
+    _failed[name] = message
+    sys.stderr.write(f"error: {name}: {message}\n")
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as cluster schedulers send it: the run ends as by the keyboard, its folder kept for resume=auto."""
+
+
+def _stop_on_sigterm() -> None:
+    """Raise `Terminated` on SIGTERM, in this process alone: the helpers of a data loader end as they always do."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    own = os.getpid()
+
+    def end(number: int, frame: object) -> None:
+        if os.getpid() != own:
+            os._exit(128 + number)
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, end)
 
 
 def _stop(message: str, status: int = 2) -> NoReturn:
