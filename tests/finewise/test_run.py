@@ -9,7 +9,7 @@ import pytest
 
 from finewise.config import RunConfig, setting
 from finewise.errors import InputError
-from finewise.run import Run, since_start
+from finewise.run import Run, _plain_name, since_start
 
 
 @dataclass(slots=True, kw_only=True)
@@ -56,3 +56,14 @@ def test_the_first_step_is_counted_from_the_start_of_the_program(experiment: Exp
         run.note_first_step()
     manifest = json.loads((run.dir / "run.json").read_text())
     assert manifest["seconds"]["start"] <= manifest["first_step"] <= since_start()
+
+
+@pytest.mark.parametrize("name", ["../../x", "/x", "..", "", " ", "a/b", "a\\b", "a\nb", "a:b", "a\x1b[0m"])
+def test_a_name_that_is_a_path_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match="must be the name of one folder"):
+        _plain_name(name)
+
+
+@pytest.mark.parametrize("name", ["default", "embed-quickstart", "r\u00e9sum\u00e9 2", "a.b"])
+def test_other_names_are_not(name: str) -> None:
+    assert _plain_name(name) == name
