@@ -32,7 +32,7 @@ from finewise.data.tokens import own_prompts
 from finewise.device import pick_device, quiet
 from finewise.errors import InputError
 from finewise.execution import attach
-from finewise.limits import NO_LIMIT, reading_limit, refuse_beyond, usable_positions
+from finewise.limits import reading_limit, refuse_beyond, usable_positions
 from finewise.references import model_reference
 from finewise.vectors import usual_pooling, warn_of_defaults
 
