@@ -24,4 +24,9 @@ def load_for(experiment: EmbedExperiment) -> Encoder:
     too_large = [dim for dim in experiment.matryoshka.dims if dim > full]
     if too_large:
         raise InputError(f"matryoshka.dims must be at most {full}, the model's dimension; got {too_large}")
+    if experiment.matryoshka.dims and model.similarity_fn_name != "cosine":
+        raise InputError(
+            f"matryoshka.dims trains leading dimensions as unit vectors, and {experiment.model.name} compares by "
+            f"{model.similarity_fn_name}; leave it out, or set model.similarity=cosine"
+        )
     return model
