@@ -147,6 +147,11 @@ def verdicts(comparisons: Iterable[Comparison], headline: str) -> list[str]:
     return [verdict(comparison) for comparison in comparisons if comparison.metric == headline]
 
 
+def of_test(scores: Sequence[Score]) -> list[Score]:
+    """Return the test scores, which tables show; those of dev where there are no others."""
+    return [score for score in scores if score.split == "test"] or list(scores)
+
+
 @dataclass(frozen=True, slots=True)
 class ScoreTable:
     """The table for the terminal: a row per benchmark and system.
@@ -212,6 +217,7 @@ def _cells(
     scores: Sequence[Score], comparisons: Sequence[Comparison], headline: str
 ) -> tuple[list[str], list[list[str]]]:
     """Return the header and the rows of the table as text."""
+    scores = of_test(scores)
     metrics = list(dict.fromkeys(score.metric for score in scores))
     metrics.sort(key=lambda metric: metric != headline)
     by_row: dict[tuple[str, str, str], dict[str, Score]] = {}

@@ -105,6 +105,8 @@ def prove(
     raw = trained.combine(alone, test.texts)
     probabilities = decisions.probabilities(raw)
     results = [evaluate(test, "tuned", probabilities, decisions.decide(probabilities))]
+    chosen_by = decisions.probabilities(raw_dev)
+    on_dev_too = [evaluate(data.dev, "tuned", chosen_by, decisions.decide(chosen_by))]
     plain = replace(
         experiment.decide, sets="none", levels=[], sets_per_class=False, target_accuracy=None, target_coverage=None
     )
@@ -117,6 +119,8 @@ def prove(
         )
         calibrated = own.probabilities(on_test)
         results.append(evaluate(test, name, calibrated, own.decide(calibrated)))
+        fitted = own.probabilities(on_dev)
+        on_dev_too.append(evaluate(data.dev, name, fitted, own.decide(fitted)))
     metrics = experiment.scoring.metrics_for(data.space.kind)
     tuned, *others = results
     reasons = {name: found.unread for name, found in baselines.items()}
@@ -128,7 +132,7 @@ def prove(
     compared = [row for other in others for row in compare(tuned, other, metrics)]
     return Proof(
         results=results,
-        scores=[score for result in results for score in scores(result, metrics)],
+        scores=[score for result in [*results, *on_dev_too] for score in scores(result, metrics)],
         comparisons=corrected(without_claims(compared, reasons)),
         decisions=measured_decisions(
             decisions, (raw_dev, data.dev.labels), (raw, test.labels), seed, experiment.decide

@@ -45,7 +45,7 @@ def main(experiment: EmbedExperiment) -> float:
         if not run.is_first:
             return outcome.best_score
         with run.stage("test"):
-            proof = prove(model, data.tests, experiment, run, outcome.best_step, untuned)
+            proof = prove(model, data.tests, experiment, run, outcome.best_step, untuned, data.dev)
         worth = None
         if experiment.curve:
             with run.stage("curve"):

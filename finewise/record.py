@@ -11,7 +11,9 @@ from typing import Any
 
 from finewise.errors import InputError
 
-SCHEMA = 1
+SCHEMA = 2
+READABLE = (1, 2)
+"""Schemas that are read: 1 has no dev scores, and no number of clusters."""
 FILE = "record.json"
 
 
@@ -95,7 +97,7 @@ def read(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: no such record") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a record: {error}") from None
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+    if not isinstance(content, dict) or content.get("schema") not in READABLE:
         found = content.get("schema") if isinstance(content, dict) else type(content).__name__
-        raise InputError(f"{path}: record schema must be {SCHEMA}; got {found!r}")
+        raise InputError(f"{path}: record schema must be {' or '.join(map(str, READABLE))}; got {found!r}")
     return content

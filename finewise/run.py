@@ -32,11 +32,13 @@ from finewise.config import PlaceConfig, RunConfig
 from finewise.console import say
 from finewise.errors import InputError
 from finewise.names import unknown
-from finewise.settings import command, to_yaml
+from finewise.settings import command, sweep, to_yaml
 
 MANIFEST = "run.json"
 MODEL = "model"
 REPORT = "report.html"
+READERS = "test_readers.jsonl"
+"""Which runs have read which test sets, in the folder of all runs."""
 TRACKERS = {
     "clearml": "clearml",
     "codecarbon": "codecarbon",
@@ -73,6 +75,7 @@ class Run:
 
     Attributes:
         dir: The folder.
+        root: The folder of all runs.
         finished: The record of an earlier, finished run of the same command, when `resume=auto` found one; else None.
         resumed: True when an unfinished run goes on.
         is_first: Whether this process writes and prints; False in all but one of several that train together.
@@ -80,6 +83,7 @@ class Run:
 
     def __init__(self, directory: Path, task: str, name: str, manifest: dict[str, Any], lock: FileLock | None) -> None:
         self.dir = directory
+        self.root = directory.parent
         self.task = task
         self.name = name
         self.manifest = manifest
@@ -145,6 +149,7 @@ class Run:
         lock = _take(directory)
         try:
             run = cls(directory, task, name, _manifest(directory, task, name, fingerprint), lock)
+            run.root = Path(settings.root)
             if (directory / record.FILE).exists():
                 run.finished = record.read(directory / record.FILE)
                 return run
@@ -295,6 +300,36 @@ class Run:
         yield part
         part.rename(final)
 
+    def _count_readers(self, whole: dict[str, Any]) -> dict[str, int]:
+        """Return how many runs have read the same test sets: of this sweep, and of all under the runs' root.
+
+        Kept in a file beside the runs, a line per run, so that runs that were deleted count too.
+        """
+        sets = sorted({row["data_revision"] for row in whole["scores"] if row["split"] == "test"})
+        mine = {"run": str(self.dir.resolve()), "sweep": whole["sweep"], "sets": sets}
+        file = self.root / READERS
+        try:
+            known = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        except (OSError, ValueError):
+            known = []
+        others = [line for line in known if line["run"] != mine["run"] and set(line["sets"]) & set(sets)]
+        if mine not in known:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with file.open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps(mine) + "\n")
+        found = {
+            "runs": 1 + len({line["run"] for line in others}),
+            "sweep": 1
+            + len({line["run"] for line in others if line["sweep"] is not None and line["sweep"] == mine["sweep"]}),
+        }
+        if found["runs"] > 1:
+            say(
+                f"note: {found['runs']} runs in {self.root} have read this test set"
+                + (f", {found['sweep']} of them in this sweep" if found["sweep"] > 1 else "")
+                + "; the best of many looks better than it is, so choose on dev"
+            )
+        return found
+
     def finish(
         self, content: dict[str, Any], report: Callable[[dict[str, Any]], None] = lambda record: None
     ) -> dict[str, Any]:
@@ -320,9 +355,12 @@ class Run:
             "finished": _now(),
             "git": self.manifest["git"],
             "versions": self.manifest["versions"],
+            "sweep": sweep(),
             **content,
             "cost": cost,
         }
+        if self.test_reads and "selection" in whole:
+            whole["selection"] = {**whole["selection"], "test_readers": self._count_readers(whole)}
         report(whole)
         record.write_json(self.dir / record.FILE, whole)
         return whole

@@ -59,9 +59,14 @@ def prove(
     others = [Found.of(name, test, entities(test, tagger(test))) for name, tagger in taggers.items()]
     metrics = experiment.scoring.metrics
     results = [tuned, *others]
+    dev = data.dev
+    on_dev = [
+        Found.of("tuned", dev, entities(dev, trained.tag(dev))),
+        *(Found.of(name, dev, entities(dev, tagger(dev))) for name, tagger in taggers.items()),
+    ]
     return Proof(
         results=results,
-        scores=[score for result in results for score in scores(result, metrics)],
+        scores=[score for result in [*results, *on_dev] for score in scores(result, metrics)],
         comparisons=corrected([row for other in others for row in compare(tuned, other, metrics)]),
         seconds=seconds,
     )

@@ -6,6 +6,6 @@ record of a run.
 """
 
 from finewise.settings.build import to_yaml
-from finewise.settings.edge import command, entry
+from finewise.settings.edge import command, entry, sweep
 
-__all__ = ["command", "entry", "to_yaml"]
+__all__ = ["command", "entry", "sweep", "to_yaml"]

@@ -204,6 +204,12 @@ def _program() -> str:
     return shlex.join(["python", *sys.orig_argv[1 : len(sys.orig_argv) - len(given)]])
 
 
+def sweep() -> str | None:
+    """Return the folder of the sweep that this job is of; None for a single run."""
+    job = HydraConfig.get() if HydraConfig.initialized() else None
+    return None if job is None or job.mode != RunMode.MULTIRUN else str(job.sweep.dir)
+
+
 def command() -> str:
     """Return the command line that made this run, for its record; in a sweep, the one that repeats this job alone."""
     hydra_config = HydraConfig.get() if HydraConfig.initialized() else None

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks.significance import scores
 
 from benchmarks.config import LeaderboardConfig
 from benchmarks.leaderboard import as_json, as_markdown, entries, rank, terminal
-from benchmarks.retrieval import PER_QUERY_FILE, Result, save_per_query
+from benchmarks.retrieval import PER_QUERY_FILE, Result, save_per_query, scores
 from finewise import record
 from finewise.errors import InputError
 
@@ -30,7 +29,7 @@ def write_run(folder: Path, results, *, date="2026-01-01T10:00:00+00:00", per_qu
     folder.mkdir(parents=True)
     content = {
         "schema": record.SCHEMA, "task": "embed", "experiment": folder.parent.name, "finished": date,
-        "scores": record.rows([item for each in results for item in scores(each, 200)]),
+        "scores": record.rows([item for each in results for item in scores(each)]),
     }  # fmt: skip
     record.write_json(folder / record.FILE, content)
     if per_query:
