@@ -76,6 +76,7 @@ def write_record(
                 "name": experiment.model.name,
                 "max_seq_length": trained.tokenizer.model_max_length,
                 "reading": getattr(trained.model.config, FIELD, {"how": "head"}),
+                "prompt": getattr(trained.model.config, "prompt", ""),
                 "saved": MODEL,
                 "code": code_file(trained.model),
                 "method": _name(METHODS, experiment.method),
@@ -126,15 +127,23 @@ def model_card(trained: Trained, proof: Proof, data: LabelledData, experiment: C
     trust = ", trust_remote_code=True" if own_code else ""
     multi = data.space.kind == "multi"
     every = ", top_k=None" if multi else ""
+    prompt = getattr(trained.model.config, "prompt", "")
+    example = f'{prompt!r} + "..."' if prompt else '"..."'
+    before = (
+        f"The model reads {prompt!r} before every text: finewise puts it there, the pipeline and model.onnx do not. "
+        if prompt
+        else ""
+    )
     usage = f"""```python
 from transformers import pipeline
 
 classify = pipeline("text-classification", "path/to/this/folder"{trust}{every})
-classify(["..."], truncation=True)
+classify([{example}], truncation=True)
 ```
 
-{f"The folder brings its own short code, {own_code}. " if own_code else ""}{_alone(trained)}These are the model's own
-probabilities. Calibrated ones, tuned thresholds, abstention and conformal sets are in decisions.json, which finewise applies:
+{f"The folder brings its own short code, {own_code}. " if own_code else ""}{before}{_alone(trained)}These are the
+model's own probabilities, not calibrated. Calibrated ones, tuned thresholds, abstention and conformal sets are in
+decisions.json, which finewise applies:
 
 ```python
 from classify.predictor import Predictor

@@ -156,6 +156,29 @@ def load_classifier(
     return model, tokenizer
 
 
+def check_weights(config: ModelConfig) -> None:
+    """Refuse a checkpoint that lacks weights of its body, from their names alone: before baselines are computed.
+
+    Raises:
+        InputError: It does.
+    """
+    reference = str(model_reference(config.name, config.revision))
+    try:
+        folder = Parts.read(reference, config.revision).subfolder
+        with silent():
+            body, info = AutoModel.from_pretrained(
+                reference,
+                subfolder=folder,
+                device_map="meta",
+                output_loading_info=True,
+                revision=config.revision,
+                trust_remote_code=config.trust_remote_code,
+            )
+    except Exception:  # whoever loads it says what is wrong, and classifiers of our own classes have no such body
+        return
+    refuse_random(config.name, [key for key in info["missing_keys"] if "pooler" not in key], type(body).__name__)
+
+
 class Parts:
     """What a sentence-transformers folder says of its parts; a plain transformers one says nothing.
 

@@ -32,9 +32,11 @@ def main(experiment: TokensExperiment) -> float:
             if run.is_first:
                 err.print(data.report, soft_wrap=True)
         with run.stage("imports"):
+            from classify.model import check_weights
             from classify.spans.export import save_model, write_record
             from classify.spans.prove import fit_baselines, prove
             from classify.spans.trainer import train
+        check_weights(experiment.model)
         with run.stage("baselines"):
             taggers, seconds = fit_baselines(data, experiment)
         with run.stage("train"):

@@ -11,10 +11,13 @@ from finewise.settings import entry
 
 def loads_with(record: dict[str, Any]) -> str:
     """Return what opens the saved model of a run."""
-    plain = "AutoModelForSequenceClassification" + (", trust_remote_code=True" if record["model"]["code"] else "")
-    if record["model"].get("stack"):
-        return f"classify.predictor.Predictor; its fine-tuned part alone, without TF-IDF, with {plain}"
-    return plain
+    model = record["model"]
+    plain = "AutoModelForSequenceClassification" + (", trust_remote_code=True" if model["code"] else "")
+    if model.get("stack"):
+        plain = f"classify.predictor.Predictor; its fine-tuned part alone, without TF-IDF, with {plain}"
+    if record.get("decisions", {}).get("calibration", {}).get("method", "none") != "none":
+        plain += ", whose probabilities are not calibrated: Predictor applies decisions.json"
+    return plain + (f"; put {model['prompt']!r} before each text there" if model.get("prompt") else "")
 
 
 @entry(
@@ -62,6 +65,8 @@ def main(experiment: ClassifyExperiment) -> float:
             from benchmarks.embedded import Embedded
             from classify.prove import decide, fit_baselines, prove
             from classify.ways import learn
+            from classify.model import check_weights
+        check_weights(experiment.model)
         embedded = Embedded(
             experiment.model,
             experiment.run.device,

@@ -49,6 +49,11 @@ class EmbeddingModel:
             self.config = replace(self.config, name=str(tiny_model(self.config.name, experiment.seed)))
             self.wording = TinyPairs()
         self.untuned = load_encoder(self.config, self.device)
+        if self.untuned.similarity_fn_name != "cosine":
+            say(
+                f"note: passkey retrieval and chunked baselines compare by cosine; {experiment.model.name} is trained and "
+                f"ranked on its data by {self.untuned.similarity_fn_name}"
+            )
         base = transformer(self.untuned)
         if base is None:
             raise InputError(

@@ -165,3 +165,18 @@ def test_a_sentence_transformer_is_searched_with_its_own_prompts(static_model, m
     assert EncoderSearcher("m", static_model).search(task, 3).indices[:, 0].tolist() == [2, 2]
     own = EncoderSearcher("m", static_model, query_prompt="a ")
     assert own.search(task, 3).indices[:, 0].tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("name", ["dot", "euclidean", "manhattan"])
+def test_documents_are_ranked_by_the_models_own_similarity(name: str) -> None:
+    """Compared with the library's similarity on vectors of different lengths, ranked and counted."""
+    from sentence_transformers.util import SimilarityFunction
+
+    rng = np.random.default_rng(0)
+    texts = [" ".join(f"{value:.3f}" for value in rng.normal(size=4) * rng.uniform(0.2, 5)) for _ in range(50)]
+    task = task_of(texts[:10], texts[10:])
+    scores = SimilarityFunction.to_similarity_fn(name)(*(Vectors().encode(part) for part in (texts[:10], texts[10:])))
+    expected = (-scores.numpy()).argsort(axis=1)[:, :5]
+    for chunk in (7, 100):
+        found = EncoderSearcher("m", Vectors(), corpus_chunk=chunk, similarity=name).search(task, 5)
+        assert found.indices.tolist() == expected.tolist()
