@@ -81,7 +81,7 @@ def test_it_learns_and_leaves_the_model_as_it_was(
     outcome, data, run = trained(language_model, settings, template)
     assert outcome.best_score == pytest.approx(-dev_loss(language_model, data.dev), rel=1e-5)
     assert outcome.best_score > -5.0, "a random model's is -log 263 = -5.57"
-    assert outcome.seen.texts == pytest.approx(6 * settings.optim.batch_size, abs=6), "a batch counts chats, not packs"
+    assert outcome.seen.texts == pytest.approx(6 * settings.optim.batch_size, abs=16), "a batch counts chats, not packs"
     assert "forward" not in language_model.__dict__
     assert not list(run.dir.glob("checkpoints/*/README.md"))
     losses = [entry["loss"] for entry in curve(run) if "loss" in entry]
