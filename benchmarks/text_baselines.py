@@ -24,6 +24,7 @@ from benchmarks.text.words import TfidfLogistic
 from benchmarks.text.zero_shot import ZeroShot
 from finewise.console import say
 from finewise.data.keys import combine, digest_texts
+from finewise.data.labels.splits import sample
 from finewise.data.store import entry, made_by
 
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ __all__ = [
     "baselines",
     "measured",
 ]
+
+MOST_ROWS = 200_000
+"""Baselines are fitted on a sample of so many training rows at most."""
 
 SCHEMA = 2
 KIND = "results"
@@ -155,6 +159,9 @@ def measured(
             KeptProbe(embedded, metric=metric, seed=seed),
         ]
     systems = [system for system in systems if names is None or system.name in names]
+    if said := capped(len(train)):
+        say(f"note: {said}")
+        train = sample(train, MOST_ROWS, seed)
     data = combine(_digest(train), *(digest_texts(each.texts) for each in sets))
     found = {}
     for system in systems:
@@ -164,6 +171,16 @@ def measured(
         note = "as before, from the cache" if found[system.name].cached else f"{found[system.name].seconds:.1f} s"
         say(f"{system.name} on {train.name}: {note}")
     return found
+
+
+def capped(rows: int) -> str | None:
+    """Return in a sentence that the baselines are fitted on a sample of so many training rows; None if on all."""
+    if rows <= MOST_ROWS:
+        return None
+    return (
+        f"baselines are fitted on {MOST_ROWS:,} of the {rows:,} training rows, sampled with the seed: all would take "
+        "hours, and could raise them"
+    )
 
 
 def _remembered(

@@ -98,7 +98,7 @@ def write_record(
             "decisions": proof.decisions,
             "words": [
                 *words(proof.decisions, data.space.kind),
-                *unlike(experiment),
+                *unlike(experiment, len(data.train)),
                 *([worth.said.text] if worth else []),
             ],
             "curve": worth.summary() if worth else None,
@@ -176,7 +176,7 @@ was asked for."""
             ("Decisions", "\n".join(f"- {sentence}" for sentence in words(proof.decisions, data.space.kind))),
             ("Data", data_facts(experiment.data.name, data.rows, data.revision, data.report)),
             ("Training", f"{trained_how}\nEvery setting is in the run's config.yaml."),
-            ("Limits", "\n\n".join((limits, *private, *unlike(experiment)))),
+            ("Limits", "\n\n".join((limits, *private, *unlike(experiment, len(data.train))))),
         ],
     )
 

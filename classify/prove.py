@@ -11,7 +11,7 @@ from benchmarks.embedded import Embedded
 from benchmarks.rows import corrected
 from benchmarks.text.language import without_claims
 from benchmarks.text.logistic import probabilities as probabilities_of
-from benchmarks.text_baselines import Baseline, measured
+from benchmarks.text_baselines import Baseline, capped, measured
 from classify.config import ClassifyExperiment
 from classify.decide import Decisions, is_right
 from classify.decisions.conformal import coverage
@@ -61,13 +61,15 @@ def fit_baselines(data: LabelledData, embedded: Embedded, experiment: ClassifyEx
     return measured(data.train, [data.dev, data.test], needs, experiment.selection.metric, experiment.seed, wanted)
 
 
-def unlike(experiment: ClassifyExperiment) -> list[str]:
-    """Return in sentences what the baselines read otherwise than the classifier."""
+def unlike(experiment: ClassifyExperiment, rows: int = 0) -> list[str]:
+    """Return in sentences what the baselines read otherwise than the classifier, which has so many training rows."""
     named = [name for name in ("knn", "linear_probe") if name in experiment.baselines]
+    said = [sentence] if experiment.baselines and (sentence := capped(rows)) else []
     if experiment.reading.how == "head" or not named:
-        return []
+        return said
     return [
-        f"baselines: {' and '.join(named)} read the head of a long text alone, not reading.how={experiment.reading.how}"
+        *said,
+        f"baselines: {' and '.join(named)} read the head of a long text alone, not reading.how={experiment.reading.how}",
     ]
 
 

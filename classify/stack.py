@@ -26,8 +26,10 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from benchmarks.text.folds import folds, quality
 from benchmarks.text.logistic import Logistic, probabilities
 from benchmarks.text.words import TfidfLogistic
+from benchmarks.text_baselines import MOST_ROWS
 from finewise.console import say
 from finewise.data.labels.rows import Labelled
+from finewise.data.labels.splits import sample
 from finewise.errors import InputError
 
 FILE = "stack.json"
@@ -182,7 +184,7 @@ def fit_stack(raw: Values, train: Labelled, dev: Labelled, metric: str, seed: in
         metric: That dev is scored by.
         seed: Of the folds.
     """
-    tfidf = TfidfLogistic(metric=metric, seed=seed).fit(train)
+    tfidf = TfidfLogistic(metric=metric, seed=seed).fit(sample(train, MOST_ROWS, seed))
     base = Stack(words=tfidf.words, linear=tfidf.model, model_weight=0.5, words_weight=0.5)
     multi = dev.labels.ndim == 2
     words = base._logits(dev.texts)

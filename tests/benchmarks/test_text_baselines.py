@@ -4,15 +4,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from benchmarks import text_baselines
 from benchmarks.embedded import Embedded
 from benchmarks.text.probe import LinearProbe
 from benchmarks.text_baselines import KeptProbe, baselines, measured
 from finewise.config import ModelConfig
+from finewise.data.arrow import TextColumn
 from finewise.data.keys import text_keys
+from finewise.data.labels.columns import Rows, as_is
 from finewise.data.labels.rows import Labelled
 from finewise.data.labels.space import LabelSpace
+from finewise.data.labels.splits import sample
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +75,20 @@ def test_only_words_without_an_encoder(rows):
     assert list(found) == ["majority", "tfidf_lr"]
     assert found["tfidf_lr"].chosen["C"] > 0
     assert found["tfidf_lr"].seconds > 0
+
+
+def test_of_too_many_rows_a_sample_is_learnt_and_the_note_names_it(rows, monkeypatch, capsys):
+    monkeypatch.setattr(text_baselines, "MOST_ROWS", 40)
+    train = rows(100)
+    train = replace(train, texts=Rows(TextColumn(pa.chunked_array([pa.array(train.texts)])), None, as_is))
+    found = measured(train, [rows(50, 1)], None)
+    said = capsys.readouterr().err
+    assert "40 of the 100 training rows" in said
+    expected = measured(sample(train, 40, 42), [rows(50, 1)], None)
+    assert "baselines are fitted" not in capsys.readouterr().err
+    for name, baseline in found.items():
+        assert np.array_equal(baseline.probabilities[0], expected[name].probabilities[0])
+    assert text_baselines.capped(40) is None
 
 
 @pytest.mark.parametrize("changed", ["label", "text", "set", "seed", "metric", "group", "name"])
