@@ -288,7 +288,7 @@ def _search_chunk(
 def _scores(query: Embeddings, documents: Embeddings, similarity: str) -> Embeddings:
     """Return how similar a query (D,) is to each document (N, D), as FAISS computes it: (N,)."""
     if similarity == "euclidean":
-        return -np.square(documents - query).sum(axis=1)
+        return np.asarray(-np.square(documents - query).sum(axis=1))
     if similarity == "manhattan":
-        return -np.abs(documents - query).sum(axis=1)
+        return np.asarray(-np.abs(documents - query).sum(axis=1))
     return documents @ query
