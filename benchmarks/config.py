@@ -30,6 +30,7 @@ class ScoringConfig:
         "metrics to report; the first is the headline",
     )
     depth: int = setting(1000, "documents retrieved per query; map counts what is found within it")
+    export: bool = setting(False, "also write what was scored into the run's folder scored/, as a BEIR folder per set")
     corpus_chunk: int = setting(50_000, "documents encoded and searched at a time: bounds the memory")
     language: str = setting(
         "auto",
@@ -64,6 +65,9 @@ class ClassScoringConfig:
     """How the results of classifiers are computed."""
 
     metrics: list[str] = setting(list, "metrics to report; the first is the headline (empty: those usual for the kind)")
+    export: bool = setting(
+        False, "also write the scored rows into the run's folder scored/: texts, labels, predictions and probabilities"
+    )
     mistakes: int = setting(20, "how many of the most confident mistakes the report shows")
     slices: list[str] = setting(
         lambda: ["length", "class"], "scores by part of the rows: length, class, or any column of the file"

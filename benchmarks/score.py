@@ -20,6 +20,7 @@ from benchmarks.table import ScoreTable, verdicts
 from benchmarks.text.language import unclaimed
 from finewise import record
 from finewise.console import out, say
+from finewise.data.exported import write_beir
 from finewise.data.retrieval import RetrievalSet
 from finewise.run import Run, cores, cpu_name
 from finewise.settings import entry
@@ -44,6 +45,8 @@ def main(config: ScoreConfig) -> float:
         if results[0].unjudged:
             say(f"note: {results[0].unjudged} of {len(task.query_ids)} queries have no judgement and are in no mean")
         save_per_query(run.dir / PER_QUERY_FILE, results)
+        if config.scoring.export:
+            write_beir(run.dir, task)
         scored = [score for result in results for score in scores(result)]
         read_by_words = {each.name: each.reading(task) for each in searchers if isinstance(each, BM25)}
         pairs = [row for other in results[1:] for row in compare(results[0], other)]

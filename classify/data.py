@@ -7,6 +7,7 @@ from classify.decide import check_config
 from classify.losses_config import loss_for
 from classify.shots import with_shots
 from finewise.console import err
+from finewise.data.exported import write_split
 from finewise.data.labels.load import LabelledData, load_labels
 from finewise.data.tokens import token_limit
 from finewise.errors import InputError
@@ -20,6 +21,8 @@ def load(experiment: ClassifyExperiment, run: Run) -> LabelledData:
         InputError: The data is wrong or leaks, or a loss, metric or decision is for another kind of labels.
     """
     data = load_labels(experiment.data, experiment.audit, experiment.seed, limit=token_limit(experiment.model))
+    for part in (data.train, data.dev, data.test):
+        write_split(run.dir, part.split, {"file": [part.reference] * len(part), "number": part.numbers})
     if isinstance(experiment.method, FewShot):  # here, so that the baselines learn from the same rows
         data = with_shots(data, experiment.method.shots, experiment.seed)
     if run.is_first:

@@ -1,11 +1,13 @@
 """What a run leaves behind: the saved classifier with its decisions and card, the record, the report."""
 
+from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Any
 
+import numpy as np
 from transformers import PreTrainedModel
 
-from benchmarks.classification import PER_EXAMPLE_FILE, confusion_svg, mistakes, per_class, save_per_example
+from benchmarks.classification import PER_EXAMPLE_FILE, Classified, confusion_svg, mistakes, per_class, save_per_example
 from benchmarks.paper import card, closing_sections, data_facts, score_sections, training_sections, verdict_section
 from benchmarks.table import label
 from classify.config import METHODS, ClassifyExperiment
@@ -21,7 +23,9 @@ from classify.static import StaticForSequenceClassification
 from classify.ways import Trained
 from finewise.console import say
 from finewise.curves.worth import Worth
+from finewise.data.exported import write_rows
 from finewise.data.labels.load import LabelledData
+from finewise.data.labels.rows import Labelled
 from finewise.device import describe
 from finewise.errors import InputError
 from finewise.record import rows
@@ -68,6 +72,8 @@ def write_record(
     """Write the per-example results, the report and, last of all, record.json; return the record."""
     device = str(trained.model.device)
     save_per_example(run.dir / PER_EXAMPLE_FILE, proof.results)
+    if experiment.scoring.export:
+        write_rows(run.dir, "test", scored_rows(data.test, proof.results))
     return run.finish(
         {
             "device": describe(device, trained.bf16),
@@ -109,6 +115,28 @@ def write_record(
         },
         report=lambda record: _report(record, proof, worth, data, experiment, run),
     )
+
+
+def scored_rows(test: Labelled, results: Sequence[Classified]) -> Iterator[dict[str, Any]]:
+    """Yield each test row with its labels, and what every system predicted with which probabilities."""
+    names = test.space.names
+
+    def shown(labels: Any) -> Any:
+        return [name for name, has in zip(names, labels, strict=True) if has] if np.ndim(labels) else names[int(labels)]
+
+    for row in range(len(test)):
+        yield {
+            "number": int(test.numbers[row]),
+            "text": test.texts[row],
+            "gold": shown(test.labels[row]),
+            **{
+                one.system: {
+                    "predicted": shown(one.predicted[row]),
+                    "probabilities": dict(zip(names, map(float, one.probabilities[row]), strict=True)),
+                }
+                for one in results
+            },
+        }
 
 
 def model_card(trained: Trained, proof: Proof, data: LabelledData, experiment: ClassifyExperiment) -> str:

@@ -9,6 +9,7 @@ from benchmarks.retrieval import check as check_set
 from embed.config import EmbedExperiment
 from finewise.console import err
 from finewise.contrastive.rows import TrainingRows, training_rows
+from finewise.data.exported import write_beir, write_retrieval_split, write_split
 from finewise.data.load import load as load_data
 from finewise.data.report import AuditReport
 from finewise.data.retrieval import RetrievalSet
@@ -59,6 +60,13 @@ def load(experiment: EmbedExperiment, run: Run) -> EmbedData:
     tests = [data.test, *benchmarks] if experiment.own_test else benchmarks
     for task in (data.dev, *tests):
         check_set(task)
+    if run.is_first:
+        write_split(run.dir, "train", {"file": [data.train.reference] * len(data.train), "number": data.train.numbers})
+        write_retrieval_split(run.dir, data.dev, "dev")
+        for task in tests:
+            write_retrieval_split(run.dir, task, task.split if task is data.test else f"{task.name}-{task.split}")
+            if experiment.scoring.export:
+                write_beir(run.dir, task)
     return EmbedData(
         train=training_rows(data.train, data.split, experiment.loss, experiment.data, experiment.audit),
         dev=data.dev,
