@@ -63,9 +63,9 @@ def main(experiment: ClassifyExperiment) -> float:
             data = load(experiment, run)
         with run.stage("imports"):
             from benchmarks.embedded import Embedded
+            from classify.model import check_weights
             from classify.prove import decide, fit_baselines, prove
             from classify.ways import learn
-            from classify.model import check_weights
         check_weights(experiment.model)
         embedded = Embedded(
             experiment.model,
