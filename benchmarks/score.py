@@ -18,7 +18,7 @@ from benchmarks.table import ScoreTable, verdicts
 from finewise import record
 from finewise.console import out, say
 from finewise.data.retrieval import RetrievalSet
-from finewise.run import Run, cpu_name, threads
+from finewise.run import Run, cores, cpu_name
 from finewise.settings import entry
 
 
@@ -94,7 +94,7 @@ def read(config: ScoreConfig) -> RetrievalSet:
 def load(config: ScoreConfig, task: RetrievalSet) -> tuple[Searcher, dict[str, Any]]:
     """Return the searcher that `model.name` means, and what the record says of its device and of cut texts."""
     if config.model.name == BM25.name:
-        return BM25(), {"device": {"type": "cpu", "name": cpu_name(), "threads": threads()}}
+        return BM25(), {"device": {"type": "cpu", "name": cpu_name(), "cores": cores()}}
     from finewise.device import describe, pick_device, use_bf16
     from finewise.encoder import load_encoder
 

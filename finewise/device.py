@@ -1,5 +1,6 @@
 """Which device, which precision, and what a record says of them."""
 
+import sys
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import torch
 
 from finewise import processes
 from finewise.errors import InputError
-from finewise.run import cpu_name, threads
+from finewise.run import cores, cpu_name
 
 
 def quiet() -> None:
@@ -72,16 +73,26 @@ def describe(device: str, bf16: bool) -> dict[str, Any]:
     """Return what a record says of the device."""
     kind = torch.device(device).type
     name = torch.cuda.get_device_name(torch.device(device)) if kind == "cuda" else cpu_name()
-    return {"type": kind, "name": name, "threads": threads(), "precision": "bf16 autocast" if bf16 else "fp32"}
+    return {
+        "type": kind,
+        "name": name,
+        "threads": torch.get_num_threads(),
+        "cores": cores(),
+        "precision": "bf16 autocast" if bf16 else "fp32",
+    }
 
 
 def peak_memory(device: str) -> int:
     """Return the peak memory in bytes: of the CUDA device, else of this process."""
     if torch.device(device).type == "cuda":
         return int(torch.cuda.max_memory_allocated(torch.device(device)))
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    try:
+        import resource
+    except ImportError:  # Windows, whose peak psutil knows
+        memory = psutil.Process().memory_info()
+        return int(getattr(memory, "peak_wset", memory.rss))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # in bytes on macOS alone
 
 
 def available(device: str) -> int:

@@ -31,6 +31,8 @@ MARKER = "complete.json"
 STATE = "trainer_state.json"
 JOURNAL = "train.jsonl"
 SAVE_EVERY_SECONDS = 600.0
+AGREE_EVERY_STEPS = 10
+"""Of several processes: steps between two questions to the first whether to save, each of which waits for all of them."""
 
 
 @dataclass(slots=True)
@@ -351,7 +353,11 @@ class Checkpoints(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> TrainerControl:
         """Save between evaluations too, when they are far apart in time."""
-        if time.monotonic() - self.saved_at > SAVE_EVERY_SECONDS:
+        due = time.monotonic() - self.saved_at > SAVE_EVERY_SECONDS
+        if processes.world() > 1:
+            # All processes save together, and their clocks differ: the first one's decides, asked for every few steps.
+            due = state.global_step % AGREE_EVERY_STEPS == 0 and processes.share(due)
+        if due:
             control.should_save = True
         return control
 
@@ -365,7 +371,7 @@ class Checkpoints(TrainerCallback):
         files = {}
         for path in sorted(checkpoint.rglob("*")):
             if path.is_file() and path.name != MARKER:
-                with path.open("rb") as file:
+                with path.open("r+b") as file:  # Windows syncs no file that is open for reading alone
                     os.fsync(file.fileno())
                 files[str(path.relative_to(checkpoint))] = path.stat().st_size
         write_json(checkpoint / MARKER, {"files": files, **asdict(self.seen)})

@@ -31,10 +31,12 @@ def share(value: Any, device: str = "auto") -> Any:
     """
     if world() == 1:
         return value
+    import torch
     from accelerate import PartialState
     from accelerate.utils import broadcast_object_list
 
-    PartialState(cpu=device == "cpu")
+    # Without a GPU, and not told that it is to be the CPU, accelerate makes no group at all.
+    PartialState(cpu=device == "cpu" or (device == "auto" and not torch.cuda.is_available()))
     content = [value]
     broadcast_object_list(content)
     return content[0]

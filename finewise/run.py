@@ -15,8 +15,9 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -30,9 +31,9 @@ from filelock import FileLock, Timeout
 from finewise import processes, record
 from finewise.config import PlaceConfig, RunConfig
 from finewise.console import say
-from finewise.errors import InputError
-from finewise.names import unknown
-from finewise.settings import command, to_yaml
+from finewise.errors import InputError, ReportedError, Terminated
+from finewise.names import check_folder_name, unknown
+from finewise.settings import command, sweep_folder, to_yaml
 
 MANIFEST = "run.json"
 MODEL = "model"
@@ -90,6 +91,7 @@ class Run:
         self._handler: logging.Handler | None = None
         self._announced = False
         self._is_part = False
+        self._made: list[Path] = []  # folders above this one that were made for it, the innermost first
         self._inside: list[float] = []  # per open stage, the seconds of the stages inside it
         # The later runs of a sweep begin where the one before ended.
         self._began = time.monotonic() - (since_start() if next(_opened) == 0 else 0.0)
@@ -118,7 +120,7 @@ class Run:
                 refusal = str(error)
         told = processes.share((str(run.dir), run.manifest, run.finished) if run else refusal, settings.device)
         if isinstance(told, str):
-            raise InputError(told) if processes.is_first() else SystemExit(2)
+            raise InputError(told) if processes.is_first() else ReportedError(told)
         if run is None:
             run = cls(Path(told[0]), task, name or "", told[1], None)
             run.finished = told[2]
@@ -128,10 +130,16 @@ class Run:
     def _open(cls, task: str, experiment: Any, name: str | None, resume: str) -> Self:
         settings: PlaceConfig = experiment.run
         name = name or str(getattr(experiment, "name", "default"))
+        try:
+            check_folder_name("name", name)
+        except ValueError as error:
+            raise InputError(str(error)) from None
         fingerprint = fingerprint_of(experiment)
         base = Path(settings.root) / task / name
+        directory = base if settings.dir is None else Path(settings.dir)
+        above = base if settings.dir is None else directory.parent
+        made = [folder for folder in (above, *above.parents) if not folder.exists()]
         if settings.dir is not None:
-            directory = Path(settings.dir)
             _check_given(directory, fingerprint, resume)
         else:
             found = _find(base, fingerprint)
@@ -145,6 +153,7 @@ class Run:
         lock = _take(directory)
         try:
             run = cls(directory, task, name, _manifest(directory, task, name, fingerprint), lock)
+            run._made = made
             if (directory / record.FILE).exists():
                 run.finished = record.read(directory / record.FILE)
                 return run
@@ -174,7 +183,8 @@ class Run:
     ) -> None:
         """Close the log file and let the folder go. An unfinished run stays, to be resumed."""
         if error is not None and not isinstance(error, SystemExit):
-            log.error("stopped: %s: %s", type(error).__name__, error)
+            how = "SIGTERM" if isinstance(error, Terminated) else type(error).__name__
+            log.error("stopped: %s: %s", how, error)
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
         if isinstance(error, KeyboardInterrupt) and self.manifest["pins"]:
             say(f"unfinished: {self.dir}; the same command with resume=auto goes on from its last checkpoint")
@@ -182,9 +192,14 @@ class Run:
             logging.getLogger().removeHandler(self._handler)
             self._handler.close()
         if self._lock is not None:
-            if isinstance(error, InputError) and self.finished is None and not self._announced and not self.resumed:
+            refused = isinstance(error, InputError) and self.finished is None
+            if refused and not self._announced and not self.resumed:
                 shutil.rmtree(self.dir, ignore_errors=True)  # refused input: there is no run to keep or to resume
-            self._lock.release()
+                self._lock.release()
+                shutil.rmtree(self.dir, ignore_errors=True)  # Windows removes no file that is open
+                _remove_empty(self._made)
+            else:
+                self._lock.release()
         if full:
             raise InputError(
                 f"{self.dir}: the disk is full; free some space, then the same command with resume=auto goes on"
@@ -329,16 +344,39 @@ class Run:
 
 
 def check_trackers(names: list[str]) -> None:
-    """Refuse a tracker that the Trainer does not know, or whose package is missing.
+    """Refuse a tracker that cannot work, before the data are read.
 
     Raises:
-        InputError: Names the tracker and the fix.
+        InputError: Names the tracker and the fix: unknown, named twice, not installed, broken, or without a login.
     """
     for name in names:
         if name not in TRACKERS:
             raise InputError(f"run.report_to: {unknown('tracker', name, TRACKERS)}")
+        if names.count(name) > 1:
+            raise InputError(f"run.report_to: the tracker '{name}' is named {names.count(name)} times; name it once")
         if importlib.util.find_spec(TRACKERS[name]) is None:
             raise InputError(f"run.report_to: the tracker '{name}' is not installed; pip install {TRACKERS[name]}")
+    for name in names:
+        try:
+            package = importlib.import_module(TRACKERS[name])
+        except Exception as error:  # whatever a broken installation raises
+            raise InputError(
+                f"run.report_to: the tracker '{name}' cannot be imported ({type(error).__name__}: "
+                f"{(str(error).splitlines() or [''])[0]}); reinstall {TRACKERS[name]}, or leave it out"
+            ) from error
+        if name == "wandb":
+            _check_wandb(package)
+
+
+def _check_wandb(package: Any) -> None:
+    """Refuse wandb without a login where nobody could be asked for one."""
+    if os.environ.get("WANDB_MODE") in ("offline", "disabled", "dryrun") or os.environ.get("WANDB_DISABLED"):
+        return
+    key = os.environ.get("WANDB_API_KEY") or getattr(getattr(package, "api", None), "api_key", "unknown")
+    if key is None and not sys.stdin.isatty():
+        raise InputError(
+            "run.report_to: the tracker 'wandb' has no login; run `wandb login`, or set WANDB_API_KEY or WANDB_MODE=offline"
+        )
 
 
 def fingerprint_of(experiment: Any) -> str:
@@ -396,6 +434,7 @@ def _manifest(directory: Path, task: str, name: str, fingerprint: str) -> dict[s
             "experiment": name,
             "fingerprint": fingerprint,
             "command": command(),
+            "sweep": sweep_folder(),
             "started": _now(),
             "attempts": 1,
             "git": git(),
@@ -458,17 +497,25 @@ def _new_directory(base: Path) -> Path:
     """Make a folder that no other process has, named by the time."""
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     try:
-        base.mkdir(parents=True, exist_ok=True)
         for number in range(1, 1000):
             directory = base / (stamp if number == 1 else f"{stamp}_{number}")
             try:
-                directory.mkdir()
+                directory.mkdir(parents=True)
             except FileExistsError:
                 continue
             return directory
     except OSError as error:
         raise _cannot_write(base, error) from error
     raise InputError(f"{base}: 1000 runs were started in this second; set run.dir")
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    """Remove folders, the innermost first, up to the first that holds something: another run may be in it by now."""
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
 
 
 def _take(directory: Path) -> FileLock:
@@ -517,7 +564,7 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def threads() -> int:
+def cores() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

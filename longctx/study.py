@@ -22,7 +22,7 @@ from finewise.device import pick_device
 from finewise.errors import InputError
 from finewise.fit import Outcome, Seen
 from finewise.record import write_json
-from finewise.run import MODEL, Run, threads
+from finewise.run import MODEL, Run, cores
 from longctx.arms import UNTUNED, Arm, arms_of, subject_of
 from longctx.config import LongContextExperiment
 
@@ -204,7 +204,7 @@ def _apart(experiment: LongContextExperiment, run: Run) -> list[Found]:
         experiment.parallel_seeds,
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_begin,
-        initargs=(max(1, threads() // experiment.parallel_seeds),),
+        initargs=(max(1, cores() // experiment.parallel_seeds),),
     ) as pool:
         waiting = [
             pool.submit(_study_apart, experiment, run.dir, run.task, run.name, run.manifest, number)
@@ -226,13 +226,13 @@ def _apart(experiment: LongContextExperiment, run: Run) -> list[Found]:
         return [future.result() for future in waiting]
 
 
-def _begin(cores: int) -> None:
+def _begin(share: int) -> None:
     """Set up a process for one seed: no bars, which would draw over one another, and its share of the cores."""
     os.environ["TTY_COMPATIBLE"] = "0"  # what rich reads
     threading.Thread(target=_end_with_parent, daemon=True).start()
     import torch
 
-    torch.set_num_threads(cores)
+    torch.set_num_threads(share)
 
 
 def _end_with_parent() -> None:

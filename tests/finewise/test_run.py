@@ -1,15 +1,17 @@
 """A run's account of its time: stages by themselves, and when the first step began."""
 
 import json
+import subprocess
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from finewise.config import RunConfig, setting
+from finewise.config import ExperimentConfig, RunConfig, setting
 from finewise.errors import InputError
-from finewise.run import Run, since_start
+from finewise.run import Run, check_trackers, since_start
 
 
 @dataclass(slots=True, kw_only=True)
@@ -56,3 +58,96 @@ def test_the_first_step_is_counted_from_the_start_of_the_program(experiment: Exp
         run.note_first_step()
     manifest = json.loads((run.dir / "run.json").read_text())
     assert manifest["seconds"]["start"] <= manifest["first_step"] <= since_start()
+
+
+def test_a_refused_run_leaves_no_empty_folders_but_those_that_were_there(
+    experiment: Experiment, tmp_path: Path
+) -> None:
+    experiment.run.root = str(tmp_path / "there" / "runs")
+    (tmp_path / "there").mkdir()
+    with pytest.raises(InputError):
+        refuse(Run.open("test", experiment))
+    assert list(tmp_path.rglob("*")) == [tmp_path / "there"]
+
+
+@pytest.mark.parametrize(
+    "name", ["../../x", "/tmp/x", "", " ", "a/b", "a\\b", "..", "CON", "nul.txt", "a\x1b[31mb", "x" * 300]
+)
+def test_a_name_that_is_no_folder_is_refused_in_one_line(experiment: Experiment, tmp_path: Path, name: str) -> None:
+    if name:
+        experiment.name = name
+        with pytest.raises(InputError, match=r"^name=[ -~]*$"):
+            Run.open("test", experiment)
+    with pytest.raises(ValueError, match=r"^name=[ -~]*$"):
+        ExperimentConfig(name=name)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["embed-quickstart", "a+b", "größe 1.5", "日本語", "x.y"])
+def test_plain_names_are_taken(name: str) -> None:
+    assert ExperimentConfig(name=name).name == name
+
+
+def test_a_tracker_named_twice_or_broken_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "swanlab.py").write_text("import a_module_that_is_not_there")
+    (tmp_path / "mlflow.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    check_trackers(["mlflow"])
+    with pytest.raises(InputError, match="'mlflow' is named 2 times"):
+        check_trackers(["mlflow", "mlflow"])
+    with pytest.raises(InputError, match="'swanlab' cannot be imported .*a_module_that_is_not_there"):
+        check_trackers(["mlflow", "swanlab"])
+
+
+def test_wandb_without_login_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "wandb.py").write_text("class api: api_key = None")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_DISABLED"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(InputError, match="has no login"):
+        check_trackers(["wandb"])
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    check_trackers(["wandb"])
+
+
+SLEEPER = """
+import os, time
+from dataclasses import dataclass, field
+from finewise.config import ExperimentConfig, RunConfig, setting
+from finewise.run import Run
+from finewise.settings import entry
+
+@dataclass(slots=True, kw_only=True)
+class Settings:
+    run: RunConfig = setting(RunConfig, "where")
+
+@entry("score", Settings)
+def main(settings):
+    with Run.open("test", settings, name="some") as run:
+        run.pin("data", "x")
+        print(run.dir, flush=True)
+        time.sleep(60)
+
+main()
+"""
+
+
+def test_sigterm_ends_a_run_as_the_keyboard_does(tmp_path: Path) -> None:
+    code = SLEEPER.replace("    main()", "")
+    (tmp_path / "program.py").write_text(code)
+    process = subprocess.Popen(
+        [sys.executable, "program.py", f"run.root={tmp_path / 'runs'}"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    folder = Path(process.stdout.readline().strip())
+    process.terminate()
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert told.endswith("error: stopped by SIGTERM\n")
+    assert "resume=auto goes on" in told
+    assert "Traceback" not in told
+    assert "stopped: SIGTERM" in (folder / "log.txt").read_text()

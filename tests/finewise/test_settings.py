@@ -581,10 +581,14 @@ class TestProcess:
             "embed-matryoshka",
         ]
 
-    def test_multirun_stops_at_a_mistake(self, tmp_path: Path) -> None:
+    def test_multirun_goes_on_after_a_refused_job(self, tmp_path: Path) -> None:
         done = run(tmp_path, "-m", "data.train=gone.csv,fine.csv")
         assert done.returncode == 2
-        assert done.stderr.endswith("error: gone.csv: no such file\n")
+        assert "#1 : data.train=fine.csv" in done.stderr
+        assert done.stderr.endswith(
+            "error: 1 of 2 jobs of the sweep failed:\n  job 0 (data.train=gone.csv): gone.csv: no such file\n"
+        )
+        assert "Traceback" not in done.stderr
         assert "Traceback" not in done.stderr
 
     def test_composed_settings_are_shown(self, tmp_path: Path) -> None:
