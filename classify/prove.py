@@ -30,6 +30,7 @@ class Proof:
         results: The tuned classifier first.
         scores: Of all.
         comparisons: The tuned classifier against each baseline.
+        on_dev: Scores of the same systems on dev, by the metric that chose and the first of test; decisions are fitted there.
         decisions: What calibration, thresholds, abstention and sets are worth, as JSON.
         slices: Part of the rows -> the tuned classifier's score there.
         seconds: Baseline -> seconds it took.
@@ -39,6 +40,7 @@ class Proof:
     results: list[Classified]
     scores: list[Score]
     comparisons: list[Comparison]
+    on_dev: list[Score]
     decisions: dict[str, Any]
     slices: dict[str, list[dict[str, Any]]]
     seconds: dict[str, float]
@@ -95,6 +97,8 @@ def prove(
     raw = trained.logits(test.texts, "classify test")
     probabilities = decisions.probabilities(raw)
     results = [evaluate(test, "tuned", probabilities, decisions.decide(probabilities))]
+    of_dev = decisions.probabilities(raw_dev)
+    dev_results = [evaluate(data.dev, "tuned", of_dev, decisions.decide(of_dev))]
     plain = replace(
         experiment.decide, sets="none", levels=[], sets_per_class=False, target_accuracy=None, target_coverage=None
     )
@@ -105,12 +109,17 @@ def prove(
         )
         calibrated = own.probabilities(on_test)
         results.append(evaluate(test, name, calibrated, own.decide(calibrated)))
+        calibrated = own.probabilities(on_dev)
+        dev_results.append(evaluate(data.dev, name, calibrated, own.decide(calibrated)))
     metrics = experiment.scoring.metrics_for(data.space.kind)
+    chosen_by = experiment.selection.metric
+    dev_metrics = list(dict.fromkeys([metrics[0], *([chosen_by] if chosen_by in metrics else [])]))
     tuned, *others = results
     return Proof(
         results=results,
         scores=[score for result in results for score in scores(result, metrics, resamples, seed)],
         comparisons=[row for other in others for row in compare(tuned, other, metrics, resamples, seed)],
+        on_dev=[score for result in dev_results for score in scores(result, dev_metrics, resamples, seed)],
         decisions=measured_decisions(decisions, (raw_dev, data.dev.labels), (raw, test.labels), seed),
         slices={by: slices(tuned, test, by, metrics[0], resamples, seed) for by in experiment.scoring.slices},
         seconds={name: round(found.seconds, 3) for name, found in baselines.items()},

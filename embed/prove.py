@@ -30,15 +30,15 @@ def score_dev(model: Encoder, dev: RetrievalSet, experiment: EmbedExperiment) ->
     return result.mean(metric)
 
 
-def score_untuned(model: Encoder, dev: RetrievalSet, experiment: EmbedExperiment) -> tuple[float, str | None]:
-    """Return the untuned model's mean of the selection metric on dev, and the identity by which its results are kept."""
+def score_untuned(model: Encoder, dev: RetrievalSet, experiment: EmbedExperiment) -> tuple[Result, str | None]:
+    """Return what the untuned model finds on dev by the selection metric, and the identity by which its results are kept."""
     metric, depth = experiment.selection.metric, experiment.scoring.depth
     searcher = _searcher("untuned", model, experiment)
     who = identity(searcher)
     (result,) = remembered(
         who, "untuned", dev, [metric], depth, lambda: [evaluate_retrieval(dev, searcher, [metric], depth)]
     )
-    return result.mean(metric), who
+    return result, who
 
 
 def prove(
@@ -78,6 +78,21 @@ def prove(
         scores=[score for result in results for score in scores(result, resamples, seed)],
         comparisons=[row for a, b in pairs for row in compare(a, b, resamples, seed)],
     )
+
+
+def dev_scores(model: Encoder, dev: RetrievalSet, before: Result, experiment: EmbedExperiment) -> list[Score]:
+    """Return all systems' scores on dev, by the metric that chose.
+
+    Args:
+        model: The tuned model.
+        dev: Dev.
+        before: What the untuned model found there.
+        experiment: The settings.
+    """
+    metric, depth = experiment.selection.metric, experiment.scoring.depth
+    tuned = evaluate_retrieval(dev, _searcher("tuned", model, experiment), [metric], depth)
+    results = [tuned, before, words(dev, [metric], depth)]
+    return [score for result in results for score in scores(result, experiment.scoring.resamples, experiment.seed)]
 
 
 def words(task: RetrievalSet, metrics: Sequence[str], depth: int) -> Result:

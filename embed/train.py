@@ -33,7 +33,7 @@ def main(experiment: EmbedExperiment) -> float:
             data = load(experiment, run)
         with run.stage("imports"):
             from embed.model import load_for
-            from embed.prove import prove, score_untuned
+            from embed.prove import dev_scores, prove, score_untuned
             from embed.trainer import train
         with run.stage("model"):
             model = load_for(experiment)
@@ -45,6 +45,7 @@ def main(experiment: EmbedExperiment) -> float:
         if not run.is_first:
             return outcome.best_score
         with run.stage("test"):
+            on_dev = dev_scores(model, data.dev, before, experiment)
             proof = prove(model, data.tests, experiment, run, outcome.best_step, untuned)
         worth = None
         if experiment.curve:
@@ -56,7 +57,7 @@ def main(experiment: EmbedExperiment) -> float:
             from embed.export import save_model, write_record
 
             save_model(model, data, outcome, proof, experiment, run)
-        return show(run, write_record(model, data, before, outcome, plan, proof, worth, experiment, run), LOADS_WITH)
+        return show(run, write_record(model, data, on_dev, outcome, plan, proof, worth, experiment, run), LOADS_WITH)
 
 
 if __name__ == "__main__":

@@ -22,9 +22,10 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from finewise import processes
 from finewise.config import DEV_KEY, ExperimentConfig
 from finewise.console import err, say, spoken
-from finewise.device import peak_memory, pick_device, use_bf16
+from finewise.device import fast_bf16, peak_memory, pick_device, use_bf16
 from finewise.errors import InputError
 from finewise.record import write_json
+from finewise.references import hub_commit
 from finewise.run import Run
 
 MARKER = "complete.json"
@@ -129,6 +130,7 @@ def training_arguments(
     """
     optim, selection = experiment.optim, experiment.selection
     device = pick_device(experiment.run.device)
+    _keep_machine(experiment, run, device)
     if optim.warmup >= steps:
         raise InputError(
             f"optim.warmup={optim.warmup:g} steps, and the training has {steps}: the peak learning rate would never be "
@@ -174,6 +176,15 @@ def training_arguments(
         # With several GPUs in sight the Trainer would split each batch over all of them, and the loss would see a part.
         arguments._n_gpu = min(1, arguments.n_gpu)
     return arguments
+
+
+def _keep_machine(experiment: ExperimentConfig, run: Run, device: str) -> None:
+    """Write down which precision and which commit of a hub model the run trains with; see `finewise.inputs.take_over`."""
+    if experiment.run.precision == "auto" or run.kept("precision") is not None:
+        run.keep("precision", "bf16" if fast_bf16(device) else "fp32", here=False)
+    commit = hub_commit(experiment.model.name, experiment.model.revision)
+    if commit is not None:
+        run.keep("model.revision", commit, here=False)
 
 
 def fit(trainer: Trainer, run: Run, seen: Seen, *, patience: int | None) -> Outcome:

@@ -36,6 +36,9 @@ from finewise.names import check_folder_name, unknown
 from finewise.settings import command, sweep_folder, to_yaml
 
 MANIFEST = "run.json"
+MACHINE = "machine.json"
+"""What the machine decided in the first attempt, which a resumed run takes over."""
+
 MODEL = "model"
 REPORT = "report.html"
 TRACKERS = {
@@ -91,6 +94,8 @@ class Run:
         self._handler: logging.Handler | None = None
         self._announced = False
         self._is_part = False
+        self._root = directory.parent
+        self._home = directory
         self._made: list[Path] = []  # folders above this one that were made for it, the innermost first
         self._inside: list[float] = []  # per open stage, the seconds of the stages inside it
         # The later runs of a sweep begin where the one before ended.
@@ -154,6 +159,7 @@ class Run:
         try:
             run = cls(directory, task, name, _manifest(directory, task, name, fingerprint), lock)
             run._made = made
+            run._root = Path(settings.root)
             if (directory / record.FILE).exists():
                 run.finished = record.read(directory / record.FILE)
                 return run
@@ -271,6 +277,30 @@ class Run:
         pins[key] = value
         self._write_manifest()
 
+    def keep(self, key: str, value: Any, *, here: bool = True) -> Any:
+        """Return what the first attempt took for something that the machine decides; say so where it is another value now.
+
+        Args:
+            key: What is decided, such as "micro_batch_tokens".
+            value: What this machine decides now.
+            here: Whether for this part of the run alone.
+        """
+        path = (self.dir if here else self._home) / MACHINE
+        kept = self.kept(key, here=here)
+        if kept is None:
+            if self.is_first:
+                known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+                record.write_json(path, {**known, key: value})
+            return value
+        if kept != value:
+            say(f"note: resumed with {key}={kept} as the run began; this machine would take {value} now")
+        return kept
+
+    def kept(self, key: str, *, here: bool = False) -> Any:
+        """Return what `keep` wrote down in an earlier attempt, or None."""
+        path = (self.dir if here else self._home) / MACHINE
+        return json.loads(path.read_text(encoding="utf-8")).get(key) if path.exists() else None
+
     def note_test_read(self, checkpoint: int) -> None:
         """Write down that a checkpoint is about to be scored on test. Scoring the same one again is no new reading."""
         if checkpoint not in self.manifest["tested"]:
@@ -335,9 +365,14 @@ class Run:
             "finished": _now(),
             "git": self.manifest["git"],
             "versions": self.manifest["versions"],
+            "sweep": self.manifest.get("sweep"),
             **content,
             "cost": cost,
         }
+        if "selection" in whole:
+            own = whole["selection"].get("test_reads", 1)
+            reads = record.test_reads(self._root, whole["scores"], whole["sweep"], own)
+            whole["selection"] = {**whole["selection"], "test_sets": reads}
         report(whole)
         record.write_json(self.dir / record.FILE, whole)
         return whole

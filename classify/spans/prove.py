@@ -22,12 +22,14 @@ class Proof:
         results: The tuned tagger first.
         scores: Of all, with intervals.
         comparisons: The tuned tagger against each baseline.
+        on_dev: Scores of the same systems on dev.
         seconds: Baseline -> seconds that fitting it took.
     """
 
     results: list[Found]
     scores: list[Score]
     comparisons: list[Comparison]
+    on_dev: list[Score]
     seconds: Mapping[str, float]
 
 
@@ -58,9 +60,15 @@ def prove(
     others = [Found.of(name, test, entities(test, tagger(test))) for name, tagger in taggers.items()]
     metrics, resamples, seed = experiment.scoring.metrics, experiment.scoring.resamples, experiment.seed
     results = [tuned, *others]
+    dev = data.dev
+    of_dev = [
+        Found.of("tuned", dev, entities(dev, trained.tag(dev))),
+        *(Found.of(name, dev, entities(dev, tagger(dev))) for name, tagger in taggers.items()),
+    ]
     return Proof(
         results=results,
         scores=[score for result in results for score in scores(result, metrics, resamples, seed)],
         comparisons=[row for other in others for row in compare(tuned, other, metrics, resamples, seed)],
+        on_dev=[score for result in of_dev for score in scores(result, metrics, resamples, seed)],
         seconds=seconds,
     )

@@ -2,10 +2,13 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 Pairs = Callable[[int], list[tuple[str, str]]]
 
@@ -31,11 +34,12 @@ def test_torchrun_makes_one_run(tiny_model: Path, tmp_path: Path, learnable_pair
             f"data.train={tmp_path / 'train.csv'}",
             f"model={tiny_model}",
             f"run.root={tmp_path / 'runs'}",
-            "run.device=cpu",
         ),
         *("optim.batch_size=16", "optim.learning_rate=3e-3", "optim.epochs=3"),
     ]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
+    # No run.device: processes find out by themselves that there is no GPU.
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200, env=environment)
     assert ran.returncode == 0, ran.stderr
     (path,) = tmp_path.rglob("record.json")
     record = json.loads(path.read_text())
@@ -45,3 +49,41 @@ def test_torchrun_makes_one_run(tiny_model: Path, tmp_path: Path, learnable_pair
     assert record["selection"]["steps"] * 2 == record["data"]["batches"]["batches"] * 3
     assert record["cost"]["texts"] >= 3 * 238 * 2
     assert ran.stdout.count("tuned beats untuned") + ran.stdout.count("no difference between tuned and untuned") == 1
+
+
+CLOCKS = """
+import os, sys
+from pathlib import Path
+from transformers import TrainerControl, TrainerState, TrainingArguments
+from finewise import fit, processes
+
+processes.share(None, "cpu")
+callback = fit.Checkpoints(fit.Seen(), 1)
+callback.saved_at -= 1e6 if int(os.environ["RANK"]) == int(sys.argv[1]) else 0
+control = TrainerControl()
+saved = []
+for step in range(1, 2 * fit.AGREE_EVERY_STEPS + 1):
+    control.should_save = False
+    callback.on_step_end(None, TrainerState(global_step=step), control)
+    saved += [step] if control.should_save else []
+Path(sys.argv[2], os.environ["RANK"]).write_text(str(saved))
+processes.leave()
+"""
+
+
+@pytest.mark.parametrize("late", [0, 1])
+def test_the_first_process_decides_for_all_when_to_save(tmp_path: Path, late: int) -> None:
+    (tmp_path / "clocks.py").write_text(CLOCKS)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": os.pathsep.join(sys.path)}
+    ran = subprocess.run(
+        [*command, str(tmp_path / "clocks.py"), str(late), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+        env=environment,
+    )
+    assert ran.returncode == 0, ran.stderr
+    wanted = "[10, 20]" if late == 0 else "[]"
+    assert [(tmp_path / rank).read_text() for rank in "01"] == [wanted, wanted]

@@ -1,6 +1,7 @@
 """A run's account of its time: stages by themselves, and when the first step began."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -95,7 +96,7 @@ def test_a_tracker_named_twice_or_broken_is_refused(tmp_path: Path, monkeypatch:
     check_trackers(["mlflow"])
     with pytest.raises(InputError, match="'mlflow' is named 2 times"):
         check_trackers(["mlflow", "mlflow"])
-    with pytest.raises(InputError, match="'swanlab' cannot be imported .*a_module_that_is_not_there"):
+    with pytest.raises(InputError, match=r"'swanlab' cannot be imported .*a_module_that_is_not_there"):
         check_trackers(["mlflow", "swanlab"])
 
 
@@ -111,19 +112,15 @@ def test_wandb_without_login_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 SLEEPER = """
-import os, time
-from dataclasses import dataclass, field
-from finewise.config import ExperimentConfig, RunConfig, setting
+import time
+from embed.config import EmbedExperiment
+from finewise.contrastive.config import LOSSES
 from finewise.run import Run
 from finewise.settings import entry
 
-@dataclass(slots=True, kw_only=True)
-class Settings:
-    run: RunConfig = setting(RunConfig, "where")
-
-@entry("score", Settings)
-def main(settings):
-    with Run.open("test", settings, name="some") as run:
+@entry("embed", EmbedExperiment, groups={"loss": LOSSES})
+def main(experiment):
+    with Run.open("embed", experiment) as run:
         run.pin("data", "x")
         print(run.dir, flush=True)
         time.sleep(60)
@@ -133,11 +130,11 @@ main()
 
 
 def test_sigterm_ends_a_run_as_the_keyboard_does(tmp_path: Path) -> None:
-    code = SLEEPER.replace("    main()", "")
-    (tmp_path / "program.py").write_text(code)
+    (tmp_path / "program.py").write_text(SLEEPER)
     process = subprocess.Popen(
-        [sys.executable, "program.py", f"run.root={tmp_path / 'runs'}"],
+        [sys.executable, "program.py", "data.train=x", f"run.root={tmp_path / 'runs'}"],
         cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
