@@ -70,7 +70,8 @@ def data_facts(name: str, rows: Mapping[str, int], revision: str, report: AuditR
         f"- {item.severity}: {item.count} of {item.of} {markdown_text(item.message)}" for item in report.findings
     ]
     cut = [
-        f"- {row.split} {markdown_text(row.column)}: {row.over} of {row.texts} texts ({row.share:.1%}) are longer than the limit and cut"
+        f"- {row.split} {markdown_text(row.column)}: {row.over} of {row.texts} texts ({row.share:.1%}) are longer than the "
+        "limit and cut"
         for row in report.truncation
         if row.over
     ]

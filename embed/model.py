@@ -3,9 +3,9 @@
 from transformers import set_seed
 
 from embed.config import EmbedExperiment
+from embed.inputs import refuse_dims
 from finewise.device import pick_device
 from finewise.encoder import Encoder, dimension, load_encoder
-from finewise.errors import InputError
 
 
 def load_for(experiment: EmbedExperiment) -> Encoder:
@@ -20,8 +20,5 @@ def load_for(experiment: EmbedExperiment) -> Encoder:
     model = load_encoder(
         experiment.model, device, execution=experiment.execution, micro_batch_tokens=experiment.micro_batch_tokens
     )
-    full = dimension(model)
-    too_large = [dim for dim in experiment.matryoshka.dims if dim > full]
-    if too_large:
-        raise InputError(f"matryoshka.dims must be at most {full}, the model's dimension; got {too_large}")
+    refuse_dims(experiment, dimension(model))
     return model

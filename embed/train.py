@@ -15,12 +15,13 @@ def main(experiment: EmbedExperiment) -> float:
     imported where it is needed: a mistake in the settings or the data is answered before torch is there.
     """
     from benchmarks.result import show
-    from embed.inputs import references
+    from embed.inputs import check_dims, references
     from finewise.inputs import check_inputs, pin_inputs
     from finewise.processes import leave
     from finewise.run import Run
 
     check_inputs(experiment, references(experiment))
+    check_dims(experiment)
     with Run.open("embed", experiment, resume=experiment.resume) as run:
         pin_inputs(run, experiment, references(experiment))
         if run.finished is not None:

@@ -93,7 +93,7 @@ def test_reads(root: Path, scores: Sequence[Mapping[str, Any]], sweep: str | Non
         (row["benchmark"], row["split"], row["data_revision"]) for row in scores if row["split"] != "dev"
     )
     runs, in_sweep = dict.fromkeys(sets, max(1, own)), dict.fromkeys(sets, max(1, own))
-    known: set[tuple[Any, ...]] = set()
+    known: set[int] = set()
     for path in sorted(root.rglob(FILE)) if sets else ():
         try:
             text = path.read_text(encoding="utf-8")
@@ -102,12 +102,11 @@ def test_reads(root: Path, scores: Sequence[Mapping[str, Any]], sweep: str | Non
             content = json.loads(text)
             read_here = {(row["benchmark"], row["split"], row["data_revision"]) for row in content["scores"]}
             count = max(1, int(content.get("selection", {}).get("test_reads", 1)))
-            run = (content["started"], content["finished"], content["command"], content["experiment"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue  # no record of ours
-        if run in known:
+        if hash(text) in known:
             continue
-        known.add(run)
+        known.add(hash(text))
         for key in sets:
             if key in read_here:
                 runs[key] += count

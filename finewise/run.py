@@ -115,6 +115,8 @@ class Run:
             InputError: The folder cannot be written, is in use by another process, or holds a run already.
         """
         settings: PlaceConfig = experiment.run
+        if settings.device in ("auto", "cpu") and (busy := processes.yield_cores(cores())):
+            say(busy)
         if processes.world() == 1:
             return cls._open(task, experiment, name, resume)
         run, refusal = None, None

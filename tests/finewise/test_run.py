@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -148,3 +149,39 @@ def test_sigterm_ends_a_run_as_the_keyboard_does(tmp_path: Path) -> None:
     assert "resume=auto goes on" in told
     assert "Traceback" not in told
     assert "stopped: SIGTERM" in (folder / "log.txt").read_text()
+
+
+def test_a_resumed_run_takes_what_the_machine_decided_before(
+    experiment: Experiment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Run.open("test", experiment) as run:
+        assert run.keep("micro_batch_tokens", 4096) == 4096
+        part = run.inside("part")
+        assert part.keep("micro_batch_tokens", 512) == 512
+        assert part.keep("precision", "bf16", here=False) == "bf16"
+    with Run.open("test", experiment, resume="auto") as run:
+        assert run.resumed
+        assert run.keep("micro_batch_tokens", 256) == 4096
+        assert run.inside("part").keep("micro_batch_tokens", 512) == 512
+        assert run.kept("precision") == "bf16"
+    told = capsys.readouterr().err
+    assert told.count("note: resumed with micro_batch_tokens=4096") == 1
+    assert "would take 256 now" in told
+
+
+def test_how_often_test_was_read_is_counted_over_the_runs_folder(experiment: Experiment) -> None:
+    score = {"benchmark": "b", "data_revision": "r1", "split": "test", "system": "tuned", "metric": "map"}
+    other = {**score, "data_revision": "r2"}
+    dev = {**score, "split": "dev", "data_revision": "r3"}
+    counted = []
+    for scores in ([score, dev], [other], [score, other, dev]):
+        with Run.open("test", experiment) as run:
+            content = run.finish({"scores": scores, "selection": {"test_reads": 1}})
+            counted.append({row["data_revision"]: row["reads"] for row in content["selection"]["test_sets"]})
+    assert counted == [{"r1": 1}, {"r2": 1}, {"r1": 2, "r2": 2}]
+    assert {row["reads_in_sweep"] for row in content["selection"]["test_sets"]} == {None}
+    copied = run.dir.with_name("copy")
+    shutil.copytree(run.dir, copied)
+    with Run.open("test", experiment) as run:
+        content = run.finish({"scores": [score], "selection": {"test_reads": 1}})
+    assert content["selection"]["test_sets"][0]["reads"] == 3  # a copy of a record is no reading
