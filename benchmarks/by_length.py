@@ -1,11 +1,9 @@
 """Results of benchmarks that are read at several lengths: needle, long retrieval, perplexity. One score per length.
 
-An interval is the 95% percentile bootstrap over examples. Where examples are of several groups (models trained from several
-seeds), groups are drawn first and then examples within each (the two-stage bootstrap, Davison & Hinkley 1997, 3.8), so that
-what varies with the seed is in it. The paired test flips signs example by example; with several groups it is the two-stage
-bootstrap's, since flips would speak of these models alone: p is twice the smaller share of resamples on one side of 0.
+Where several training runs (seeds) read the same examples, seeds and examples are crossed; depths of one needle sample and
+pieces of one document are clusters; the tasks of an average are strata (`benchmarks.stats`).
 
-Shapes: N examples, R resamples.
+Shapes: N examples, B weightings.
 """
 
 from collections.abc import Sequence
@@ -17,15 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.arrays import load_arrays, save_arrays
-from benchmarks.significance import (
-    LEVEL,
-    Interval,
-    PairedTest,
-    check_same_data,
-    comparison_rows,
-    paired_test,
-    score_rows,
-)
+from benchmarks.rows import check_same_data, comparison_rows, score_rows
+from benchmarks.stats.design import Design
+from benchmarks.stats.inference import UNIT, Interval, Range, intervals, paired_tests
+from benchmarks.stats.jackknife import Compute, Values, jackknife
 from finewise.errors import InputError
 from finewise.record import Comparison, Score
 
@@ -33,6 +26,7 @@ FILE = "by_length.npz"
 PERPLEXITY = "perplexity"
 PLAIN = ("system", "benchmark", "split", "data_revision", "metric", "ids")
 ARRAYS = ("lengths", "depths", "groups", "values", "weights")
+KINDS = ("clusters", "strata")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -52,6 +46,8 @@ class ByLength:
         groups: (N,) which of several models (seeds) read it.
         values: (N,) the metric; for perplexity the mean negative log-likelihood per token, in nats.
         weights: (N,) 1, for perplexity the number of tokens.
+        clusters: (N,) equal for examples that vary together: depths of one sample, pieces of one document; None: each is alone.
+        strata: (N,) the task of an average in which every task counts the same; None: one.
     """
 
     system: str
@@ -65,6 +61,8 @@ class ByLength:
     groups: NDArray[np.int64]
     values: NDArray[np.float64]
     weights: NDArray[np.float64]
+    clusters: NDArray[Any] | None = None
+    strata: NDArray[Any] | None = None
 
     def at(self, length: int) -> "ByLength":
         """Return the examples of one length."""
@@ -72,7 +70,7 @@ class ByLength:
 
     def select(self, rows: NDArray[np.int64]) -> "ByLength":
         """Return some examples."""
-        arrays: dict[str, Any] = {name: getattr(self, name)[rows] for name in ARRAYS}
+        arrays: dict[str, Any] = {name: array[rows] for name, array in _arrays(self).items()}
         return replace(self, ids=tuple(self.ids[row] for row in rows), **arrays)
 
     def read(self) -> list[int]:
@@ -82,13 +80,30 @@ class ByLength:
     def mean(self, length: int | None = None) -> float:
         """Return the metric over all examples, or those of one length."""
         part = self if length is None else self.at(length)
-        return float(part._of(np.ones((1, len(part.ids))))[0])
+        return float(part.compute(np.ones((len(part.ids), 1)))[0, 0])
 
-    def _of(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the metric (R,) for how often each example counts, (R, N)."""
-        weights = counts * self.weights
-        means: NDArray[np.float64] = weights @ self.values / weights.sum(axis=1)
-        return np.exp(means) if self.metric == PERPLEXITY else means
+    @property
+    def design(self) -> Design:
+        """Which examples vary together."""
+        return Design.of(
+            len(self.ids), clusters=self.clusters, strata=self.strata, seeds=self.groups, examples=self.ids
+        )
+
+    @property
+    def bounds(self) -> Range:
+        """What the metric lies between."""
+        return (0.0, None) if self.metric == PERPLEXITY else UNIT
+
+    def compute(self, weights: Values) -> Values:
+        """Return the metric (1, B) for how often each example counts, (N, B): the mean, or the mean of the strata's means."""
+        weights = weights * self.weights[:, None]
+        if self.strata is None:
+            means = self.values @ weights / weights.sum(axis=0)
+        else:
+            each = [np.flatnonzero(self.strata == one) for one in np.unique(self.strata)]
+            of_stratum = [_mean(self.values[rows], weights[rows]) for rows in each]
+            means = np.mean(of_stratum, axis=0)
+        return np.asarray(np.exp(means) if self.metric == PERPLEXITY else means)[None]
 
 
 def doublings(original: int, target: int) -> list[int]:
@@ -109,27 +124,27 @@ def joined(results: Sequence[ByLength]) -> ByLength:
     for other in results[1:]:
         check_same_data(first, other)
         assert (first.system, first.metric) == (other.system, other.metric)
-    arrays: dict[str, Any] = {name: np.concatenate([getattr(result, name) for result in results]) for name in ARRAYS}
+    arrays: dict[str, Any] = {
+        name: np.concatenate([getattr(result, name) for result in results]) for name in _arrays(first)
+    }
     return replace(first, ids=tuple(name for result in results for name in result.ids), **arrays)
 
 
-def interval(result: ByLength, resamples: int = 2000, seed: int = 42) -> Interval:
+def interval(result: ByLength) -> Interval:
     """Return the metric over all examples with its 95% interval."""
-    center = result.mean()
-    drawn = result._of(_counts(result.groups, resamples, seed))
-    return _interval(center, drawn)
+    return intervals(jackknife(result.compute, result.design, biased=False), [result.bounds])[0]
 
 
-def scores(result: ByLength, resamples: int = 2000, seed: int = 42) -> list[Score]:
+def scores(result: ByLength) -> list[Score]:
     """Return a score per length, called METRIC@LENGTH."""
     found = []
     for length in result.read():
         part = result.at(length)
-        found += score_rows(part, len(part.ids), {f"{result.metric}@{length}": interval(part, resamples, seed)})
+        found += score_rows(part, len(part.ids), {f"{result.metric}@{length}": interval(part)}, part.design.clusters)
     return found
 
 
-def compare(a: ByLength, b: ByLength, resamples: int = 2000, seed: int = 42) -> list[Comparison]:
+def compare(a: ByLength, b: ByLength) -> list[Comparison]:
     """Return a minus b at each length that both read.
 
     Raises:
@@ -146,29 +161,22 @@ def compare(a: ByLength, b: ByLength, resamples: int = 2000, seed: int = 42) -> 
                 f"cannot compare {a.system} with {b.system} on {a.benchmark} at {length} tokens: they read different examples "
                 f"({len(one.ids)} and {len(other.ids)}); score both with the same settings"
             )
-        counts = _counts(one.groups, resamples, seed)
-        drawn = one._of(counts) - other._of(counts)
-        difference, low, high = _interval(one.mean() - other.mean(), drawn)
-        if len(np.unique(one.groups)) > 1:
-            sides = min((drawn <= 0).sum(), (drawn >= 0).sum())
-            p, name = min(1.0, 2 * (float(sides) + 1) / (resamples + 1)), f"two-stage bootstrap ({resamples})"
-        else:
-            share = one.weights / one.weights.mean()
-            test = paired_test(one.values * share, other.values * share, resamples, seed)
-            p, name = test.p, test.test
-        both = PairedTest(difference, low, high, p, name)
-        found += comparison_rows(a, b, {f"{a.metric}@{length}": both})
+        varied = jackknife(_difference(one, other), one.design, biased=False)
+        (test,) = paired_tests(varied, [one.bounds])
+        found += comparison_rows(a, b, {f"{a.metric}@{length}": test})
     return found
+
+
+def _difference(one: ByLength, other: ByLength) -> Compute:
+    """Return what gives the difference of the metric, (1, B), for weights (N, B)."""
+    return lambda weights: one.compute(weights) - other.compute(weights)
 
 
 def save(file: Path, results: Sequence[ByLength]) -> None:
     """Write results into one npz file, whole or not at all."""
     save_arrays(
         file,
-        (
-            ({name: getattr(result, name) for name in PLAIN}, {name: getattr(result, name) for name in ARRAYS})
-            for result in results
-        ),
+        (({name: getattr(result, name) for name in PLAIN}, _arrays(result)) for result in results),
     )
 
 
@@ -185,25 +193,12 @@ def load(file: Path) -> list[ByLength]:
     return load_arrays(file, "results by length", make)
 
 
-def _counts(groups: NDArray[np.int64], resamples: int, seed: int) -> NDArray[np.float64]:
-    """Return how often each example is drawn in each resample, (R, N); groups first if there are several."""
-    rng = np.random.default_rng(seed)
-    names, of = np.unique(groups, return_inverse=True)
-    counts = np.zeros((resamples, len(groups)))
-    drawn = (
-        np.ones((resamples, 1), np.int64)
-        if len(names) == 1
-        else rng.multinomial(len(names), np.full(len(names), 1 / len(names)), resamples)
-    )
-    for number in range(len(names)):
-        rows = np.flatnonzero(of == number)
-        draws = drawn[:, number] * len(rows)
-        counts[:, rows] = rng.multinomial(draws, np.full(len(rows), 1 / len(rows)))
-    return counts
+def _arrays(result: ByLength) -> dict[str, NDArray[Any]]:
+    """Return the arrays of N that the result has."""
+    return {name: array for name in (*ARRAYS, *KINDS) if (array := getattr(result, name)) is not None}
 
 
-def _interval(center: float, drawn: NDArray[np.float64]) -> Interval:
-    tail = (1 - LEVEL) / 2
-    low, high = np.quantile(drawn, [tail, 1 - tail])
-    # Where all values are equal, summing in another order must not put the mean outside its interval.
-    return Interval(center, float(min(low, center)), float(max(high, center)))
+def _mean(values: Values, weights: Values) -> Values:
+    """Return the weighted mean (B,); of no weight at all, 0."""
+    total = weights.sum(axis=0)
+    return np.asarray(np.divide(values @ weights, total, out=np.zeros(len(total)), where=total > 0))

@@ -205,7 +205,7 @@ class LateChunking(_Chunked):
             count = max(1, -(-(len(tokens) - head) // self.chunk)) if len(tokens) - head > room else 1
             pieces += self._read(tokens[:head], tokens[head:], room, len(of), count)
             of += [number] * count
-        with torch.inference_mode():
+        with torch.no_grad():
             features = {"sentence_embedding": self._pooled(pieces, len(of))}
             for module in list(self.model)[2:]:
                 features = module(features)

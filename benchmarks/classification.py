@@ -10,11 +10,11 @@ from benchmarks.classified import PER_EXAMPLE_FILE, Classified, load_per_example
 from benchmarks.confusion import confusion_svg
 from benchmarks.metrics.classes import check_metric, evaluated
 from benchmarks.metrics.ranked import left_out
-from benchmarks.metrics.summed import correct
 from benchmarks.mistakes import mistakes, per_class
-from benchmarks.resampling import intervals, paired_tests, together
-from benchmarks.significance import check_same_data, comparison_rows, mcnemar, score_rows
+from benchmarks.rows import check_same_data, comparison_rows, score_rows
 from benchmarks.slices import slices
+from benchmarks.stats.design import Design
+from benchmarks.varied import intervals, paired_tests
 from finewise.data.labels.rows import Labelled
 from finewise.errors import InputError
 from finewise.record import Comparison, Score
@@ -108,24 +108,20 @@ def value(result: Classified, metric: str) -> float:
     return evaluated(result.outcome, [metric])[metric]
 
 
-def scores(result: Classified, metrics: Sequence[str], resamples: int = 2000, seed: int = 42) -> list[Score]:
-    """Return each metric of a result with its bootstrap interval, over examples or the groups they belong to.
+def scores(result: Classified, metrics: Sequence[str]) -> list[Score]:
+    """Return each metric of a result with its interval, over examples or the clusters of `groups`.
 
     Raises:
         InputError: As `value`.
     """
     _check(result, metrics)
-    found = intervals(result.outcome, metrics, result.groups, resamples, seed)
-    return score_rows(result, len(result), dict(zip(metrics, found, strict=True)))
+    found = intervals(result, metrics)
+    clusters = Design.of(len(result), clusters=result.groups).clusters
+    return score_rows(result, len(result), found, clusters)
 
 
-def compare(
-    a: Classified, b: Classified, metrics: Sequence[str], resamples: int = 2000, seed: int = 42
-) -> list[Comparison]:
-    """Return a minus b for each metric: the difference with its bootstrap interval, and a paired test.
-
-    The test is McNemar's, exact, for accuracy and exact match of examples that stand alone, else a paired permutation
-    (McNemar's would take rows of one group for independent). Where lower is better a negative difference speaks for a.
+def compare(a: Classified, b: Classified, metrics: Sequence[str]) -> list[Comparison]:
+    """Return a minus b for each metric that has intervals. Where lower is better a negative difference speaks for a.
 
     Raises:
         InputError: As `value`; or the results are not of the same rows of the same data.
@@ -137,12 +133,7 @@ def compare(
             f"({len(a)} and {len(b)}); score both on the same data"
         )
     _check(a, metrics)
-    found = dict(zip(metrics, paired_tests(a.outcome, b.outcome, metrics, a.groups, resamples, seed), strict=True))
-    if together(a.groups) is None:
-        for metric in {"accuracy", "exact_match"}.intersection(metrics):
-            p, test = mcnemar(correct(a.outcome) > 0, correct(b.outcome) > 0)
-            found[metric] = found[metric]._replace(p=p, test=test)
-    return comparison_rows(a, b, found)
+    return comparison_rows(a, b, paired_tests(a, b, metrics))
 
 
 def _check(result: Classified, metrics: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ from benchmarks.metrics.classes import METRICS as CLASS_METRICS
 from benchmarks.metrics.classes import check_metric as check_class_metric
 from benchmarks.metrics.ranking import check_depth, check_metric
 from finewise.config import MISSING, ModelConfig, PlaceConfig, at_least, positive, setting
+from finewise.names import unknown
 
 
 @dataclass(slots=True, kw_only=True)
@@ -29,8 +30,12 @@ class ScoringConfig:
         "metrics to report; the first is the headline",
     )
     depth: int = setting(1000, "documents retrieved per query; map counts what is found within it")
-    resamples: int = setting(2000, "bootstrap resamples for intervals, sign flips for paired tests")
     corpus_chunk: int = setting(50_000, "documents encoded and searched at a time: bounds the memory")
+    language: str = setting(
+        "auto",
+        "language of the texts for BM25's stop words and stemmer, such as german (auto: by the stop words that the texts hold; "
+        "none: neither)",
+    )
 
     def __post_init__(self) -> None:
         if not self.metrics:
@@ -38,8 +43,12 @@ class ScoringConfig:
         for metric in self.metrics:
             check_metric(metric)
         check_depth(self.metrics, self.depth)
-        at_least("scoring.resamples", self.resamples, 100)
         positive("scoring.corpus_chunk", self.corpus_chunk)
+        if self.language not in ("auto", "none"):
+            import Stemmer
+
+            if self.language not in (known := Stemmer.algorithms()):
+                raise ValueError(f"scoring.language: {unknown('language', self.language, known)}; or auto, none")
 
 
 DEFAULT_METRICS = {
@@ -55,14 +64,12 @@ class ClassScoringConfig:
     """How the results of classifiers are computed."""
 
     metrics: list[str] = setting(list, "metrics to report; the first is the headline (empty: those usual for the kind)")
-    resamples: int = setting(2000, "bootstrap resamples for intervals, permutations for paired tests")
     mistakes: int = setting(20, "how many of the most confident mistakes the report shows")
     slices: list[str] = setting(
         lambda: ["length", "class"], "scores by part of the rows: length, class, or any column of the file"
     )
 
     def __post_init__(self) -> None:
-        at_least("scoring.resamples", self.resamples, 100)
         at_least("scoring.mistakes", self.mistakes, 0)
         for metric in self.metrics:
             check_class_metric(metric)
@@ -70,16 +77,6 @@ class ClassScoringConfig:
     def metrics_for(self, kind: str) -> list[str]:
         """Return the metrics for labels of this kind."""
         return self.metrics or DEFAULT_METRICS[kind]
-
-
-@dataclass(slots=True, kw_only=True)
-class ResamplingConfig:
-    """How intervals and paired tests are computed, where nothing else can be chosen."""
-
-    resamples: int = setting(2000, "bootstrap resamples for intervals, sign flips for paired tests")
-
-    def __post_init__(self) -> None:
-        at_least("scoring.resamples", self.resamples, 100)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -93,7 +90,6 @@ class ScoreConfig:
     scoring: ScoringConfig = setting(ScoringConfig, "how results are computed")
     run: PlaceConfig = setting(PlaceConfig, "where the record is kept, and what it runs on")
     baselines: bool = setting(True, "score BM25 beside the model and compare")
-    seed: int = setting(42, "seed of the resampling")
 
 
 @dataclass(slots=True, kw_only=True)

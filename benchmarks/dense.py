@@ -1,4 +1,4 @@
-"""Search with an embedding model: cosine similarity, exact, in bounded memory. FAISS finds the best documents of a query."""
+"""Search with an embedding model by its own similarity, exact, in bounded memory. FAISS finds the best documents of a query."""
 
 from __future__ import annotations
 
@@ -43,6 +43,7 @@ class EncoderSearcher:
         query_prompt: str = "",
         document_prompt: str = "",
         truncate_dim: int | None = None,
+        similarity: str | None = None,
     ) -> None:
         """Make a searcher.
 
@@ -55,6 +56,7 @@ class EncoderSearcher:
             query_prompt: Text put before every query; empty takes the model's own "query" prompt, if it has one.
             document_prompt: Likewise for documents.
             truncate_dim: Use only this many leading dimensions; None uses all.
+            similarity: "cosine", "dot", "euclidean" or "manhattan"; None takes the model's own, or cosine if it names none.
         """
         self.name = name
         self.model = model
@@ -64,6 +66,7 @@ class EncoderSearcher:
         self.query_prompt = query_prompt
         self.document_prompt = document_prompt
         self.truncate_dim = truncate_dim
+        self.similarity = similarity or str(getattr(model, "similarity_fn_name", None) or "cosine")
 
     @classmethod
     def of(cls, name: str, model: Any, scoring: ScoringConfig, precision: str) -> EncoderSearcher:
@@ -88,7 +91,7 @@ class EncoderSearcher:
         )
 
     def search(self, task: RetrievalSet, depth: int) -> Ranking:
-        """Return the `depth` documents of highest cosine similarity for every query."""
+        """Return the `depth` most similar documents for every query."""
         return self._search(task, depth, [self.truncate_dim])[0]
 
     def search_dims(self, task: RetrievalSet, depth: int, dims: Sequence[int]) -> dict[int, Ranking]:
@@ -112,7 +115,8 @@ class EncoderSearcher:
         known = relevant.documents
         if not len(known):
             return [np.empty(0, np.int64) for _ in dims]
-        if len(known) > self.corpus_chunk:  # too many to keep while the others are counted
+        # Counting takes unit vectors for granted, and cannot keep more relevant documents than fit into a chunk.
+        if self.similarity != "cosine" or len(known) > self.corpus_chunk:
             return [relevant.ranks(ranking) for ranking in self._search(task, depth, dims)]
         counters: list[RankCounter] = []
         with progress(f"{self.name}: encode {task.name}", len(task.query_ids) + len(task.corpus_ids)) as advance:
@@ -149,11 +153,12 @@ class EncoderSearcher:
         rankings = [top.empty() for _ in dims]
         with progress(f"{self.name}: encode {task.name}", top.queries + top.documents) as advance:
             queries = self._queries(task, advance)
-            by_dim = [_unit(queries, dim) for dim in dims]
+            by_dim = [_comparable(queries, dim, self.similarity) for dim in dims]
             for start, end in _chunks(top.documents, self.corpus_chunk):
                 chunk = self._documents(task, np.arange(start, end), list(task.corpus[start:end]), advance)
                 for dim, vectors, ranking in zip(dims, by_dim, rankings, strict=True):
-                    _search_chunk(top, ranking, vectors, _unit(chunk, dim), start)
+                    found = _comparable(chunk, dim, self.similarity)
+                    _search_chunk(top, ranking, vectors, found, start, self.similarity)
         return rankings
 
     def _queries(self, task: RetrievalSet, advance: Advance) -> Embeddings:
@@ -246,20 +251,27 @@ def _leading(vectors: Embeddings, dim: int | None) -> Embeddings:
     return vectors[:, :dim]
 
 
-def _unit(vectors: Embeddings, dim: int | None) -> Embeddings:
-    """Return the leading `dim` dimensions (N, dim) with L2 norm 1; a vector of zeros stays zero."""
+def _comparable(vectors: Embeddings, dim: int | None, similarity: str) -> Embeddings:
+    """Return the leading `dim` dimensions (N, dim); for cosines with L2 norm 1, where a vector of zeros stays zero."""
     cut = _leading(vectors, dim)
+    if similarity != "cosine":
+        return np.ascontiguousarray(cut)
     norm = np.linalg.norm(cut, axis=1, keepdims=True)
     return np.ascontiguousarray(cut / np.maximum(norm, np.finfo(np.float32).tiny))
 
 
-def _search_chunk(top: TopK, ranking: Ranking, queries: Embeddings, chunk: Embeddings, start: int) -> None:
+def _search_chunk(
+    top: TopK, ranking: Ranking, queries: Embeddings, chunk: Embeddings, start: int, similarity: str
+) -> None:
     """Merge the best documents of one chunk, whose first has position `start` in the corpus, into the ranking."""
     import faiss
 
     needed = top.depth + 1  # one of them may be the query itself
     fetched = min(needed + _SPARE, len(chunk))
-    scores, indices = faiss.knn(queries, chunk, fetched, metric=faiss.METRIC_INNER_PRODUCT)
+    distances = {"euclidean": faiss.METRIC_L2, "manhattan": faiss.METRIC_L1}
+    metric = distances.get(similarity, faiss.METRIC_INNER_PRODUCT)
+    scores, indices = faiss.knn(queries, chunk, fetched, metric=metric)
+    scores = -scores if similarity in distances else scores
     indices = indices.astype(np.int64) + start
     # FAISS breaks ties as it likes. Where a tie reaches over the last document fetched, look at all of the chunk.
     if fetched < len(chunk):
@@ -270,4 +282,13 @@ def _search_chunk(top: TopK, ranking: Ranking, queries: Embeddings, chunk: Embed
     top.add(ranking, indices, scores)
     everything = np.arange(start, start + len(chunk))
     for query in tied:
-        top.add_row(ranking, int(query), everything, chunk @ queries[query])
+        top.add_row(ranking, int(query), everything, _scores(queries[query], chunk, similarity))
+
+
+def _scores(query: Embeddings, documents: Embeddings, similarity: str) -> Embeddings:
+    """Return how similar a query (D,) is to each document (N, D), as FAISS computes it: (N,)."""
+    if similarity == "euclidean":
+        return -np.square(documents - query).sum(axis=1)
+    if similarity == "manhattan":
+        return -np.abs(documents - query).sum(axis=1)
+    return documents @ query

@@ -16,13 +16,14 @@ from finewise.config import ModelConfig
 from finewise.console import progress
 from finewise.data.keys import combine, digest_texts
 from finewise.data.store import entry, made_by
+from finewise.data.tokens import own_prompts
 from finewise.device import autocast, pick_device, use_bf16
 from finewise.encoder import Encoder, load_encoder
 from finewise.errors import InputError
 from finewise.fingerprint import LIBRARIES, fingerprint
 
 KIND = "embeddings"
-SCHEMA = 1
+SCHEMA = 2
 FILE = "vectors.npy"
 CODE = ("benchmarks.embedded", "finewise")
 
@@ -48,7 +49,7 @@ class Embedded:
         """Say which model; it is loaded when it is first needed.
 
         Args:
-            config: The model, its limit, and its query_prompt, which is put before every text.
+            config: The model, its limit, and its query_prompt, or else the model's own, which is put before every text.
             device: `run.device`.
             precision: `run.precision`.
             execution: As in the experiment.
@@ -71,14 +72,18 @@ class Embedded:
             InputError: It cannot be loaded.
         """
         return load_encoder(
-            self.config, self.device, execution=self.execution, micro_batch_tokens=self.micro_batch_tokens
+            self.config,
+            self.device,
+            execution=self.execution,
+            micro_batch_tokens=self.micro_batch_tokens,
+            compared=False,
         )
 
     @cached_property
     def identity(self) -> str | None:
         """The sha256 of all that decides an embedding besides its text, or None if it cannot be told."""
         model = fingerprint(self.model, bf16=self.bf16)
-        return model and combine("embedded", SCHEMA, made_by(CODE, LIBRARIES), self.config.query_prompt, model)
+        return model and combine("embedded", SCHEMA, made_by(CODE, LIBRARIES), model)
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return the embeddings of the texts (N, D), each of L2 norm 1 (zeros stay zeros).
@@ -116,7 +121,8 @@ class Embedded:
         if not texts:
             size = self.model.get_embedding_dimension()
             return np.empty((0, size or 0), np.float32)
-        more = {"prompt": self.config.query_prompt} if self.config.query_prompt else {}
+        prompt = own_prompts(self.model.prompts)["query"]
+        more = {"prompt": prompt} if prompt else {}  # without one, `encode` takes the model's default prompt
         started = time.perf_counter()
         with progress("embed texts", len(texts)) as advance, autocast(self.bf16, self.device):
             found = np.asarray(self.model.encode(texts, advance=advance, **more), np.float32)

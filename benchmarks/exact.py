@@ -60,7 +60,7 @@ class RankCounter:
         """Score the relevant documents exactly.
 
         Args:
-            task: Whose ids break ties; a document that is the query itself (equal ids) is left out.
+            task: Whose ids break ties; a document that is the query itself (`topk.queries_in_corpus`) is left out.
             relevant: Whose ranks are wanted.
             depth: The deepest rank that is told.
             queries: (Q, D) embeddings of any norm.

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,9 @@ from benchmarks.classified import PER_EXAMPLE_FILE, Classified, load_per_example
 from benchmarks.config import LeaderboardConfig
 from benchmarks.metrics.classes import METRICS as CLASS_METRICS
 from benchmarks.retrieval import PER_QUERY_FILE, Result, load_per_query
+from benchmarks.retrieval import compare as compare_queries
 from benchmarks.run_settings import differing, settings_of, spelled
-from benchmarks.significance import PairedTest, check_comparable, paired_test
+from benchmarks.stats.multiple import holm
 from benchmarks.table import ALPHA, bracket, higher_is_better, label, markdown, number, probability
 from finewise import record
 from finewise.console import out, say
@@ -40,7 +41,7 @@ ORDER BY benchmark, data_revision, $sign * value DESC, system, date, path
 
 @dataclass(slots=True, kw_only=True)
 class Row:
-    """One system of one run. `difference` and `p` are against the best row, None where that was not tested.
+    """One system of one run. `difference` and `p` are against the best row, None where that was not tested; p is Holm's.
 
     `settings` are those that tell it from other rows of its system and experiment.
     """
@@ -48,13 +49,13 @@ class Row:
     system: str
     experiment: str
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     n: int
     date: str
     runs: int
     path: str
-    difference: tuple[float, float, float] | None = None
+    difference: tuple[float, float | None, float | None] | None = None
     p: float | None = None
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -145,7 +146,9 @@ def rank(items: Sequence[dict[str, Any]], config: LeaderboardConfig) -> list[Boa
         keys = ("benchmark", "data_revision", "split", "metric")
         for key, group in groupby(rows, key=lambda row: tuple(row[name] for name in keys)):
             board = Board(**dict(zip(keys, key, strict=True)))
-            board.rows = [Row(**{name: row[name] for name in row if name not in (*keys, "own")}) for row in group]
+            board.rows = [
+                Row(**{name: row[name] for name in row if name not in (*keys, "own", "clusters")}) for row in group
+            ]
             boards.append(board)
     if not boards:
         known = sorted({(item["benchmark"], item["split"], item["metric"]) for item in items})
@@ -175,6 +178,7 @@ def _test(board: Board, results: dict[str, list[Result | Classified]]) -> None:
     best = _result(board, board.rows[0], results)
     if best is None:
         return
+    tested: list[tuple[Row, float]] = []
     for row in board.rows[1:]:
         other = _result(board, row, results)
         if other is None:
@@ -183,10 +187,14 @@ def _test(board: Board, results: dict[str, list[Result | Classified]]) -> None:
             found = _compared(other, best, board.metric)
         except InputError:
             continue
-        row.difference, row.p = (found.difference, found.low, found.high), found.p
+        row.difference = (found.difference, found.low, found.high)
+        if found.p is not None:
+            tested.append((row, found.p))
+    for (row, _), p in zip(tested, holm([p for _, p in tested]), strict=True):
+        row.p = p
 
 
-def _compared(a: Result | Classified, b: Result | Classified, metric: str) -> Comparison | PairedTest:
+def _compared(a: Result | Classified, b: Result | Classified, metric: str) -> Comparison:
     """Return a minus b.
 
     Raises:
@@ -198,8 +206,8 @@ def _compared(a: Result | Classified, b: Result | Classified, metric: str) -> Co
         return compare(a, b, [metric])[0]
     assert isinstance(a, Result)
     assert isinstance(b, Result)
-    check_comparable(a, b)
-    return paired_test(a.per_query[metric], b.per_query[metric])
+    only = [replace(result, per_query={metric: result.per_query[metric]}) for result in (a, b)]
+    return compare_queries(*only)[0]
 
 
 def _result(board: Board, row: Row, results: dict[str, list[Result | Classified]]) -> Result | Classified | None:
@@ -227,9 +235,10 @@ def _against_best(row: Row, best: Row) -> str:
     if row is best:
         return "best"
     if row.difference is None or row.p is None:
-        return (
-            f"not tested; intervals {'overlap' if row.high >= best.low and best.high >= row.low else 'do not overlap'}"
-        )
+        if row.low is None or row.high is None or best.low is None or best.high is None:
+            return "not tested"
+        overlap = row.high >= best.low and best.high >= row.low
+        return f"not tested; intervals {'overlap' if overlap else 'do not overlap'}"
     if row.p >= ALPHA:
         return f"no difference shown, {probability(row.p)}"
     difference, low, high = row.difference
@@ -245,7 +254,7 @@ def _cells(board: Board) -> Iterable[list[str]]:
         yield [
             row.system,
             " ".join(filter(None, [row.experiment, spelled(row.settings)])),
-            f"{number(row.value)} {bracket(row.low, row.high)}",
+            f"{number(row.value)} {bracket(row.low, row.high)}".rstrip(),
             _against_best(row, board.rows[0]),
             str(row.runs),
             finished,

@@ -73,8 +73,6 @@ def by_length(
     results: Sequence[ByLength],
     *,
     original: int | None = None,
-    resamples: int = 2000,
-    seed: int = 42,
     title: str | None = None,
 ) -> Figure:
     """Return each system's score by length, with its 95% interval as a band.
@@ -82,8 +80,6 @@ def by_length(
     Args:
         results: Of one benchmark, a system each.
         original: The trained window, which is marked; ticks count in it.
-        resamples: Of the bootstrap.
-        seed: Of it.
         title: The benchmark's name if None.
     """
     first = results[0]
@@ -91,11 +87,10 @@ def by_length(
     lengths = sorted({length for result in results for length in result.read()})
     for result, (color, style, marker) in zip(results, _styles([result.system for result in results]), strict=True):
         read = result.read()
-        found = [interval(result.at(length), resamples, seed) for length in read]
-        axes.fill_between(
-            read, [each.low for each in found], [each.high for each in found], color=color, alpha=0.12, linewidth=0
-        )
-        means = [each.mean for each in found]
+        found = [interval(result.at(length)) for length in read]
+        ends = [(each.value if end is None else end for end in (each.low, each.high)) for each in found]
+        axes.fill_between(read, *zip(*ends, strict=True), color=color, alpha=0.12, linewidth=0)
+        means = [each.value for each in found]
         axes.plot(
             read, means, color=color, linestyle=style, marker=marker, markersize=5, linewidth=1.8, label=result.system
         )

@@ -6,7 +6,7 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from benchmarks.table import at_length, higher_is_better, label, markdown, number, probability
+from benchmarks.table import at_length, higher_is_better, label, markdown, number, probability, significance
 from finewise.record import Comparison, Score
 
 DIFFERENCE = "{subject} minus it"
@@ -68,16 +68,20 @@ def _cells(scores: Sequence[Score], comparisons: Sequence[Comparison]) -> tuple[
         for length in lengths:
             cell = _number(found[length].value) if length in found else ""
             if cell and length == lengths[-1]:
-                cell += f" [{_number(found[length].low)}, {_number(found[length].high)}]"
+                cell = f"{cell} {_bracket(found[length].low, found[length].high)}".rstrip()
             row.append(cell)
         if compared:
             item = compared.get(system)
             row += [
-                f"{_number(item.difference, sign=True)} [{_number(item.low)}, {_number(item.high)}]" if item else "",
-                probability(item.p).removeprefix("p ").removeprefix("= ") if item else "",
+                f"{_number(item.difference, sign=True)} {_bracket(item.low, item.high)}" if item else "",
+                probability(significance(item)).removeprefix("p ").removeprefix("= ") if item else "",
             ]
         rows.append(row)
     return header, rows
+
+
+def _bracket(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f"[{_number(low)}, {_number(high)}]"
 
 
 def _number(value: float, *, sign: bool = False) -> str:

@@ -14,7 +14,7 @@ from finewise.data.labels.rows import Labelled
 def per_class(result: Classified) -> list[dict[str, Any]]:
     """Return precision, recall, F1 and support of every class, in the order of the classes; 0 where one is undefined."""
     counted = counts(result.outcome)(np.ones((len(result), 1)))[..., 0]
-    hits, predicted, gold = counted
+    hits, predicted, gold, _ = counted
     columns = (divided(hits, predicted), divided(hits, gold), divided(2 * hits, predicted + gold), gold)
     return [
         {"label": name, "precision": precision, "recall": recall, "f1": f1, "support": int(support)}

@@ -7,9 +7,10 @@ from typing import Any
 
 from benchmarks.length_table import length_markdown, longest
 from benchmarks.result import parts
-from benchmarks.table import at_length, label, score_markdown, verdicts
+from benchmarks.table import at_length, label, number, score_markdown, verdicts
 from finewise.config import DEV_KEY
 from finewise.data.report import AuditReport
+from finewise.ending import ending
 from finewise.fit import JOURNAL
 from finewise.names import markdown_text
 from finewise.record import Comparison, Score, held_out
@@ -58,10 +59,17 @@ def card(
 
 {scored}
 
-In brackets 95% bootstrap intervals; p from a paired randomisation test. What was chosen was chosen on dev; test was read
-after that.
+In brackets 95% intervals{tested(comparisons)}. What was chosen was chosen on dev; test was read after that.
 
 {rest}"""
+
+
+def tested(comparisons: Sequence[Comparison]) -> str:
+    """Return how comparisons were tested, in words that continue a sentence: "; p: paired jackknife t over 200 rows"."""
+    tests = list(dict.fromkeys(item.test for item in comparisons if item.p is not None))
+    corrected = ", Holm's correction over the comparisons of one metric" if tests else ""
+    few = list(dict.fromkeys(item.test for item in comparisons if item.p is None))
+    return "".join(["; p: " + " or ".join(tests) + corrected if tests else "", *(f"; {reason}" for reason in few)])
 
 
 def data_facts(name: str, rows: Mapping[str, int], revision: str, report: AuditReport) -> str:
@@ -102,11 +110,12 @@ def score_sections(record: Mapping[str, Any]) -> Sections:
 def training_sections(record: Mapping[str, Any], run: Run) -> Sections:
     """Return the curve and the choice of the checkpoint."""
     metric = record["selection"]["metric"]
-    chosen = {key: value for key, value in record["selection"].items() if key != "test_sets"}
+    chosen = {key: value for key, value in record["selection"].items() if key not in ("test_sets", "history")}
     sets = record["selection"].get("test_sets")
     read = [("How often test was read by the runs under run.root", table(sets))] if sets else []
     drawn = curve(run.dir / JOURNAL, DEV_KEY.format(metric=metric), label(metric))
-    return [("Training", drawn), ("Choice of the checkpoint", table([chosen])), *read]
+    why = "".join(f"<p>{escape(sentence)}.</p>" for sentence in ending(record, label, number))
+    return [("Training", drawn + why), ("Choice of the checkpoint", table([chosen])), *read]
 
 
 def closing_sections(record: Mapping[str, Any], run: Run) -> Sections:

@@ -28,9 +28,11 @@ from numpy.typing import NDArray
 
 from benchmarks.by_length import FILE, PERPLEXITY, ByLength, doublings, save, scores
 from benchmarks.perplexity_config import PerplexityConfig, PerplexityRunConfig
+from benchmarks.table import bracket
 from finewise import record
 from finewise.console import Advance, out, progress, say
 from finewise.errors import InputError
+from finewise.processes import refuse_several
 from finewise.run import REPORT, Run
 from finewise.settings import entry
 
@@ -144,6 +146,7 @@ def perplexity(
         groups=np.full(count * number, group, dtype=np.int64),
         values=np.concatenate(values),
         weights=np.full(count * number, float(losses.shape[1])),
+        clusters=np.array(pieces.documents * number),
     )
     return result, by_position(losses, system, longest)
 
@@ -231,6 +234,7 @@ def by_position(losses: NDArray[np.float64], system: str, length: int) -> Positi
 )
 def main(config: PerplexityRunConfig) -> float:
     """Score the model; print the table, write record and report, return the perplexity at the longest window."""
+    refuse_several("benchmarks.perplexity")
     check_settings(config)
     from benchmarks.pieces import read_pieces
     from finewise.causal import load_causal
@@ -259,7 +263,7 @@ def main(config: PerplexityRunConfig) -> float:
                 pieces=pieces,
             )
         save(run.dir / FILE, [result])
-        scored = scores(result, config.scoring.resamples, config.seed)
+        scored = scores(result)
         run.finish(
             {
                 "seed": config.seed,
@@ -302,23 +306,30 @@ def trained_windows(config: PretrainedConfig) -> tuple[int, list[int]]:
     return original, doublings(original, int(config.get_text_config().max_position_embeddings))
 
 
-def check_positions(config: PretrainedConfig, longest: int) -> None:
+def check_positions(config: PretrainedConfig, longest: int, key: str = "perplexity.lengths", fits: int = 0) -> None:
     """Refuse a window beyond the positions of a model that learnt a vector for each.
 
+    Args:
+        config: The model's.
+        longest: Tokens that it would read.
+        key: The setting that says how many.
+        fits: A value of that setting that fits, for the message; 0 if none is known.
+
     Raises:
-        InputError: The model has none there.
+        InputError: The model has no positions there.
     """
     text = config.get_text_config()
     if getattr(text, "rope_parameters", None) is None and longest > text.max_position_embeddings:
         raise InputError(
-            f"perplexity.lengths: this model ({text.model_type}) has {text.max_position_embeddings} positions and no rotary "
-            f"ones, so it cannot read {longest} tokens; lower perplexity.lengths"
+            f"{key}: this model ({text.model_type}) has {text.max_position_embeddings} positions and no rotary "
+            f"ones, so it cannot read {longest} tokens; lower {key}" + (f" to {fits}" if fits > 0 else "")
         )
 
 
 def length_table(scored: Sequence[record.Score]) -> Table:
     """Return a table of one system's scores, a row per length."""
     from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(caption="[...]: 95% interval over pieces of documents", caption_justify="left", box=SIMPLE_HEAD)
@@ -326,7 +337,8 @@ def length_table(scored: Sequence[record.Score]) -> Table:
         table.add_column(name, justify="right")
     for score in scored:
         length = score.metric.partition("@")[2]
-        table.add_row(f"{int(length):,}", f"{score.value:.3f}", f"\\[{score.low:.3f}, {score.high:.3f}]", str(score.n))
+        around = escape(bracket(score.low, score.high))
+        table.add_row(f"{int(length):,}", f"{score.value:.3f}", around, str(score.n))
     return table
 
 

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from benchmarks.config import ResamplingConfig
-from finewise.config import ModelConfig, PlaceConfig, at_least, positive, setting
+from finewise.config import EMBEDS, ModelConfig, PlaceConfig, at_least, positive, setting
 
 
 @dataclass(slots=True, kw_only=True)
@@ -42,15 +41,10 @@ class PerplexityRunConfig:
 
     model: ModelConfig = setting(ModelConfig, "the language model: hub id, local folder, or package:MODULE/PATH")
     perplexity: PerplexityConfig = setting(PerplexityConfig, "the documents, and how much of them is read")
-    scoring: ResamplingConfig = setting(ResamplingConfig, "how intervals are computed")
     run: PlaceConfig = setting(PlaceConfig, "where the record is kept, and what it runs on")
-    seed: int = setting(42, "seed of the pieces and of the resampling")
+    seed: int = setting(42, "seed of the pieces")
 
     def __post_init__(self) -> None:
         if self.perplexity.data is None:
             raise ValueError("perplexity.data must name the documents; got null")
-        for name in ("max_seq_length", "query_prompt", "document_prompt"):
-            if getattr(self.model, name):
-                raise ValueError(
-                    f"model.{name} is for embedding models; leave it out (perplexity.lengths says how far to read)"
-                )
+        self.model.refuse_unread(EMBEDS, "is for embedding models (perplexity.lengths says how far to read)")

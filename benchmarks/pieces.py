@@ -34,6 +34,7 @@ class Pieces:
     tokens: NDArray[np.int64]
     before: tuple[int, ...]
     ids: tuple[str, ...]
+    documents: tuple[str, ...]
     lengths: tuple[int, ...]
     split: str
     revision: str
@@ -82,12 +83,13 @@ def read_pieces(
         assert config.data is not None
         documents = read_documents(config.data, config.text, split)
     cut = _cut(documents, tokenizer, size, config.documents, np.random.default_rng(seed), wanted[-1], names or Names())
-    tokens = np.stack([piece for _, piece in cut])
+    tokens = np.stack([piece for _, _, piece in cut])
     revision = combine("perplexity", tokens.tobytes().hex(), before, wanted, config.stride)
     return Pieces(
         tokens=tokens,
         before=before,
-        ids=tuple(name for name, _ in cut),
+        ids=tuple(f"{document}, token {start}" for document, start, _ in cut),
+        documents=tuple(document for document, _, _ in cut),
         lengths=tuple(wanted),
         split=split,
         revision=revision,
@@ -102,14 +104,17 @@ def _cut(
     rng: np.random.Generator,
     longest: int,
     names: Names,
-) -> list[tuple[str, NDArray[np.int64]]]:
-    """Return names and tokens (size,) of up to `most` pieces: one of each document first, then a second one of each, ..."""
-    slots: list[tuple[int, int, str, NDArray[np.int64]]] = []
+) -> list[tuple[str, int, NDArray[np.int64]]]:
+    """Return document, first token and tokens (size,) of up to `most` pieces: one of each document first, then a second, ..."""
+    before = special_tokens(tokenizer)[0]
+    slots: list[tuple[int, int, str, int, NDArray[np.int64]]] = []
     seen = (0, 0)
     short = enough = 0
     with progress(f"tokenise {documents.reference}", len(documents)) as advance:
         for row in rng.permutation(len(documents)).tolist():
             ids = tokenizer(documents.texts[row], add_special_tokens=False, verbose=False)["input_ids"]
+            if before and ids[: len(before)] == before:
+                ids = ids[len(before) :]  # it brings what is put before every window
             advance()
             seen = max(seen, (len(ids), row))
             if len(ids) < size:
@@ -120,7 +125,7 @@ def _cut(
             for turn, slot in enumerate(rng.permutation(count)[:most].tolist()):
                 start = first + slot * size
                 piece = np.array(ids[start : start + size], dtype=np.int64)
-                slots.append((turn, enough, f"{documents.names[row]}, token {start}", piece))
+                slots.append((turn, enough, documents.names[row], start, piece))
             enough += 1
             if enough == most:
                 break
@@ -136,7 +141,7 @@ def _cut(
     chosen = sorted(slots, key=lambda slot: slot[:2])[:most]
     if len(chosen) < most:
         say(f"note: {documents.reference} has {len(chosen)} pieces of {longest:,} tokens, not {most} ({names.number})")
-    return [(name, piece) for _, _, name, piece in chosen]
+    return [(name, start, piece) for _, _, name, start, piece in chosen]
 
 
 def special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:

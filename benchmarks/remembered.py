@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.baselines import BM25
 from benchmarks.dense import EncoderSearcher
-from benchmarks.retrieval import PER_QUERY_FILE, Result, load_per_query, save_per_query
+from benchmarks.retrieval import PER_QUERY_FILE, Result, clusters_of, load_per_query, save_per_query
 from finewise.console import say
 from finewise.data.keys import combine
 from finewise.data.retrieval import RetrievalSet
@@ -28,7 +28,12 @@ def identity(searcher: EncoderSearcher | BM25) -> str | None:
     """Return the sha256 of all that decides what a searcher finds, or None if it cannot be told."""
     settings = {key: repr(value) for key, value in vars(searcher).items() if key not in ("name", "model")}
     if isinstance(searcher, BM25):
-        return combine("bm25", SCHEMA, made_by(CODE, WORDS), sorted(settings.items()))
+        return combine(
+            "bm25",
+            SCHEMA,
+            made_by((*CODE, "benchmarks.text", "finewise.data.scripts"), WORDS),
+            sorted(settings.items()),
+        )
     from finewise.fingerprint import fingerprint
 
     model = fingerprint(searcher.model, bf16=searcher.autocast is not None)
@@ -79,8 +84,9 @@ def remembered(
     if not fresh:
         say(f"{name} on {task.name} {task.split}: as scored before, from the cache")
     names = [name, *(f"{name}@{dim}" for dim in dims[1:])]
+    clusters = clusters_of(task)
     return [
-        replace(result, system=system, benchmark=task.name, split=task.split)
+        replace(result, system=system, benchmark=task.name, split=task.split, clusters=clusters)
         for result, system in zip(load_per_query(folder / PER_QUERY_FILE), names, strict=True)
     ]
 

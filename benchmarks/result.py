@@ -6,6 +6,7 @@ from typing import Any
 from benchmarks.length_table import length_table
 from benchmarks.table import ScoreTable, at_length, label, number, verdicts
 from finewise.console import out
+from finewise.ending import ending
 from finewise.names import printable
 from finewise.record import Comparison, Score, held_out
 from finewise.run import MODEL, REPORT, Run
@@ -63,7 +64,7 @@ def show(run: Run, record: dict[str, Any], loads_with: str) -> float:
         by_length = at_length(headline) is not None
         out.print(length_table(shown, compared) if by_length else ScoreTable(shown, compared, headline))
         sentences += verdicts(compared, headline)
-    for sentence in [*sentences, *record.get("words", []), *reads(selection)]:
+    for sentence in [*sentences, *record.get("words", []), *ending(record, label, number), *reads(selection)]:
         out.print(printable(sentence), markup=False, soft_wrap=True)
     before = selection.get("untuned")
     if before is not None and selection["best"] <= before:

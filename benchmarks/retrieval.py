@@ -12,15 +12,23 @@ from benchmarks.arrays import load_arrays, save_arrays
 from benchmarks.dense import EncoderSearcher
 from benchmarks.metrics.ranking import check_depth, parse_metric
 from benchmarks.relevant import Ranks, Relevant
+from benchmarks.rows import check_same_data, comparison_rows, score_rows
+from benchmarks.stats.design import Design
+from benchmarks.stats.inference import UNIT, intervals, paired_tests
+from benchmarks.stats.jackknife import Compute, Values, jackknife
 from benchmarks.topk import Ranking
 from finewise.data.retrieval import RetrievalSet
 from finewise.errors import InputError
+from finewise.record import Comparison, Score
 
 __all__ = [
     "EncoderSearcher",
     "Ranking",
     "Result",
     "Searcher",
+    "check_comparable",
+    "clusters_of",
+    "compare",
     "evaluate_dims",
     "evaluate_retrieval",
     "grade",
@@ -28,6 +36,7 @@ __all__ = [
     "judged",
     "load_per_query",
     "save_per_query",
+    "scores",
 ]
 
 PER_QUERY_FILE = "per_query.npz"
@@ -57,6 +66,7 @@ class Result:
         per_query: metric -> (Q,) one value per query of `query_ids`.
         unjudged: How many queries have no judgement; they are in no mean.
         depth: How many documents were retrieved per query.
+        clusters: (Q,) equal for queries that vary together, such as those of one customer; None: each is alone.
     """
 
     system: str
@@ -67,6 +77,7 @@ class Result:
     per_query: Mapping[str, NDArray[np.float64]]
     unjudged: int
     depth: int
+    clusters: NDArray[np.integer[Any]] | None = None
 
     def mean(self, metric: str) -> float:
         """Return the mean of a metric over the judged queries."""
@@ -154,7 +165,71 @@ def grade_ranks(
         per_query={metric: parse_metric(metric)(grades, ideal) for metric in metrics},
         unjudged=int((~rows).sum()),
         depth=depth,
+        clusters=clusters_of(task),
     )
+
+
+def scores(result: Result) -> list[Score]:
+    """Return the mean of each metric of a result with its interval."""
+    metrics = list(result.per_query)
+    design = Design.of(len(result.query_ids), clusters=result.clusters)
+    varied = jackknife(_means(_matrix(result, metrics)), design, biased=False)
+    found = intervals(varied, [UNIT] * len(metrics))
+    return score_rows(result, design.size, dict(zip(metrics, found, strict=True)), design.clusters)
+
+
+def compare(a: Result, b: Result) -> list[Comparison]:
+    """Return a minus b for each metric that both have.
+
+    Raises:
+        InputError: The results are not of the same queries on the same data.
+    """
+    check_comparable(a, b)
+    metrics = [metric for metric in a.per_query if metric in b.per_query]
+    design = Design.of(len(a.query_ids), clusters=a.clusters)
+    varied = jackknife(_means(_matrix(a, metrics) - _matrix(b, metrics)), design, biased=False)
+    found = paired_tests(varied, [UNIT] * len(metrics))
+    return comparison_rows(a, b, dict(zip(metrics, found, strict=True)))
+
+
+def check_comparable(a: Result, b: Result) -> None:
+    """Refuse two results whose per-query values do not belong together.
+
+    Raises:
+        InputError: They differ in benchmark, split, revision of the data, or queries.
+    """
+    check_same_data(a, b)
+    if a.query_ids != b.query_ids:
+        raise InputError(
+            f"cannot compare {a.system} with {b.system} on {a.benchmark}: they were scored on different queries "
+            f"({len(a.query_ids)} and {len(b.query_ids)}); score both on the same benchmark"
+        )
+
+
+def _matrix(result: Result, metrics: Sequence[str]) -> Values:
+    """Return the per-query values of the metrics, (M, Q)."""
+    return np.stack([result.per_query[metric] for metric in metrics])
+
+
+def _means(values: Values) -> Compute:
+    """Return what gives the mean of each row of `values` (M, Q) for weights (Q, B)."""
+    return lambda weights: values @ weights / weights.sum(axis=0)
+
+
+def clusters_of(task: RetrievalSet) -> NDArray[np.integer[Any]] | None:
+    """Return the cluster of each judged query, (Q,); None where each is alone.
+
+    Queries of one group of the data vary together. Without groups, where every query has one relevant document, so do those
+    of one document: several questions about one page are not several independent queries.
+    """
+    part = judged(task)
+    if part.clusters is not None:
+        return np.asarray(part.clusters)
+    relevant = [[document for document, grade in part.qrels[query].items() if grade > 0] for query in part.query_ids]
+    if any(len(documents) != 1 for documents in relevant):
+        return None
+    documents, clusters = np.unique([each for (each,) in relevant], return_inverse=True)
+    return clusters.reshape(-1) if len(documents) < len(relevant) else None
 
 
 def judged(task: RetrievalSet) -> RetrievalSet:
@@ -162,7 +237,12 @@ def judged(task: RetrievalSet) -> RetrievalSet:
     rows = [row for row, query in enumerate(task.query_ids) if task.qrels.get(query)]
     if len(rows) == len(task.query_ids):
         return task
-    return replace(task, query_ids=[task.query_ids[row] for row in rows], queries=[task.queries[row] for row in rows])
+    return replace(
+        task,
+        query_ids=[task.query_ids[row] for row in rows],
+        queries=[task.queries[row] for row in rows],
+        clusters=None if task.clusters is None else [task.clusters[row] for row in rows],
+    )
 
 
 def check(task: RetrievalSet) -> None:
@@ -201,7 +281,8 @@ def save_per_query(path: Path, results: Sequence[Result]) -> None:
 
 def _parts(result: Result) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     plain = {**{key: getattr(result, key) for key in _INDEXED}, "metrics": list(result.per_query)}
-    return plain, {"query_ids": np.array(result.query_ids, dtype=np.str_), **result.per_query}
+    clusters = {} if result.clusters is None else {"clusters": result.clusters}
+    return plain, {"query_ids": np.array(result.query_ids, dtype=np.str_), **clusters, **result.per_query}
 
 
 def load_per_query(path: Path) -> list[Result]:
@@ -213,6 +294,7 @@ def load_per_query(path: Path) -> list[Result]:
 
     def make(plain: dict[str, Any], arrays: dict[str, Any]) -> Result:
         per_query = {metric: arrays[metric] for metric in plain.pop("metrics")}
-        return Result(query_ids=tuple(arrays["query_ids"].tolist()), per_query=per_query, **plain)
+        ids, clusters = tuple(arrays["query_ids"].tolist()), arrays.get("clusters")
+        return Result(query_ids=ids, per_query=per_query, clusters=clusters, **plain)
 
     return load_arrays(path, "per-query results", make)

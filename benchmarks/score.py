@@ -10,11 +10,14 @@ from benchmarks.retrieval import (
     EncoderSearcher,
     Searcher,
     check,
+    compare,
     evaluate_retrieval,
     save_per_query,
+    scores,
 )
-from benchmarks.significance import compare, scores
+from benchmarks.rows import corrected
 from benchmarks.table import ScoreTable, verdicts
+from benchmarks.text.language import unclaimed
 from finewise import record
 from finewise.console import out, say
 from finewise.data.retrieval import RetrievalSet
@@ -29,7 +32,11 @@ def main(config: ScoreConfig) -> float:
     with Run.open("score", config, name=config.benchmark.name) as run:
         task = read(config)
         searcher, facts = load(config, task)
-        searchers = [searcher] if searcher.name == BM25.name or not config.baselines else [searcher, BM25()]
+        searchers = (
+            [searcher]
+            if searcher.name == BM25.name or not config.baselines
+            else [searcher, BM25(language=config.scoring.language)]
+        )
         results = []
         for each in searchers:
             with run.stage(f"score {each.name}"):
@@ -37,16 +44,13 @@ def main(config: ScoreConfig) -> float:
         if results[0].unjudged:
             say(f"note: {results[0].unjudged} of {len(task.query_ids)} queries have no judgement and are in no mean")
         save_per_query(run.dir / PER_QUERY_FILE, results)
-        scored = [score for result in results for score in scores(result, config.scoring.resamples, config.seed)]
-        compared = [
-            comparison
-            for other in results[1:]
-            for comparison in compare(results[0], other, config.scoring.resamples, config.seed)
-        ]
+        scored = [score for result in results for score in scores(result)]
+        read_by_words = {each.name: each.reading(task) for each in searchers if isinstance(each, BM25)}
+        pairs = [row for other in results[1:] for row in compare(results[0], other)]
+        compared = corrected(unclaimed(pairs, read_by_words, task.name))
         run.finish(
             {
-                "seed": config.seed,
-                "model": {"name": config.model.name, "revision": config.model.revision},
+                "model": {"name": config.model.name, "revision": config.model.revision, **facts.pop("vectors", {})},
                 "data": {
                     "name": task.name,
                     "revision": task.revision,
@@ -56,6 +60,7 @@ def main(config: ScoreConfig) -> float:
                     "truncated": facts.pop("truncated", None),
                 },
                 **facts,
+                "baselines": {name: {task.name: reading} for name, reading in read_by_words.items()},
                 "scores": record.rows(scored),
                 "comparisons": record.rows(compared),
             }
@@ -94,21 +99,25 @@ def read(config: ScoreConfig) -> RetrievalSet:
 def load(config: ScoreConfig, task: RetrievalSet) -> tuple[Searcher, dict[str, Any]]:
     """Return the searcher that `model.name` means, and what the record says of its device and of cut texts."""
     if config.model.name == BM25.name:
-        return BM25(), {"device": {"type": "cpu", "name": cpu_name(), "cores": cores()}}
+        return BM25(language=config.scoring.language), {"device": {"type": "cpu", "name": cpu_name(), "cores": cores()}}
+    from finewise.data.tokens import own_prompts
     from finewise.device import describe, pick_device, use_bf16
     from finewise.encoder import load_encoder
+    from finewise.vectors import vectors_of
 
     device = pick_device(config.run.device)
     model = load_encoder(config.model, device)
+    prompts = own_prompts(model.prompts)
     truncated = {
-        "queries": cut_texts(model, task.queries, model.prompts.get("query") or ""),
-        "documents": cut_texts(model, task.corpus, model.prompts.get("document") or ""),
+        "queries": cut_texts(model, task.queries, prompts["query"]),
+        "documents": cut_texts(model, task.corpus, prompts["document"]),
     }
     for kind, count in truncated.items():
         if count:
             say(f"note: {count} {kind} are longer than the model's {model.max_seq_length} tokens and are cut there")
     searcher = EncoderSearcher.of(config.model.name, model, config.scoring, config.run.precision)
-    return searcher, {"device": describe(device, use_bf16(config.run.precision, device)), "truncated": truncated}
+    facts = {"device": describe(device, use_bf16(config.run.precision, device)), "truncated": truncated}
+    return searcher, {**facts, "vectors": vectors_of(model)}
 
 
 def cut_texts(model: Any, texts: Sequence[str], prompt: str = "") -> int:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from benchmarks.classified import Classified
 from benchmarks.metrics.classes import check_metric, evaluated
-from benchmarks.resampling import intervals
+from benchmarks.varied import intervals
 from finewise.data.labels.rows import Labelled
 from finewise.errors import InputError
 from finewise.names import unknown
@@ -25,9 +25,7 @@ _MOST = 20  # a column with more values shows the commonest, and the others toge
 _OF_ONE_CLASS = ("f1_macro", "f1_micro", "f1_weighted", "roc_auc", "average_precision", "ece")
 
 
-def slices(
-    result: Classified, data: Labelled, by: str, metric: str, resamples: int = 2000, seed: int = 42
-) -> list[dict[str, Any]]:
+def slices(result: Classified, data: Labelled, by: str, metric: str) -> list[dict[str, Any]]:
     """Return the metric on parts of the rows: {"slice", "n", "value", "low", "high", "small"} each.
 
     Args:
@@ -38,8 +36,6 @@ def slices(
             is that of the rows that have the class. Else a column of the data: a slice per value, or quarters of the rows
             where the column holds many numbers.
         metric: As in the score tables; f1_macro in a slice is over the classes that are there.
-        resamples: For the intervals.
-        seed: For the intervals.
 
     A metric that is not defined on a slice is None there (ROC AUC of a single class).
 
@@ -48,13 +44,13 @@ def slices(
     """
     check_metric(metric, result.kind)
     if by == "class":
-        return _by_class(result, metric, resamples, seed)
+        return _by_class(result, metric)
     if by == "length":
         parts = _quarters(np.array([len(text) for text in data.texts]), "characters")
     else:
         check_slice(by, data)
         parts = _by_value(data.columns[by])
-    return [_row(name, result.select(rows), metric, resamples, seed) for name, rows in parts]
+    return [_row(name, result.select(rows), metric) for name, rows in parts]
 
 
 def check_slice(by: str, data: Labelled) -> None:
@@ -67,22 +63,22 @@ def check_slice(by: str, data: Labelled) -> None:
         raise InputError(f"scoring.slices: {data.name}: {unknown('slice', by, ['length', 'class', *data.columns])}")
 
 
-def _row(name: str, result: Classified, metric: str, resamples: int, seed: int, n: int | None = None) -> dict[str, Any]:
+def _row(name: str, result: Classified, metric: str, n: int | None = None) -> dict[str, Any]:
     """Return one slice; `n` where it is not the number of rows."""
     n = len(result) if n is None else n
     row: dict[str, Any] = {"slice": name, "n": n, "value": None, "low": None, "high": None, "small": n < SMALL}
     if len(result) and not np.isnan(evaluated(result.outcome, [metric])[metric]):
-        found = intervals(result.outcome, [metric], result.groups, resamples, seed)[0]
-        row.update(value=found.mean, low=found.low, high=found.high)
+        found = intervals(result, [metric])[metric]
+        row.update(value=found.value, low=found.low, high=found.high)
     return row
 
 
-def _by_class(result: Classified, metric: str, resamples: int, seed: int) -> list[dict[str, Any]]:
+def _by_class(result: Classified, metric: str) -> list[dict[str, Any]]:
     """Return a slice per class."""
     indicators = result.outcome.indicators()
     if metric not in _OF_ONE_CLASS:
         parts = [(name, np.flatnonzero(indicators[:, k])) for k, name in enumerate(result.names)]
-        return [_row(name, result.select(rows), metric, resamples, seed) for name, rows in parts]
+        return [_row(name, result.select(rows), metric) for name, rows in parts]
     said = result.predicted if result.kind == "multi" else result.predicted[:, None] == np.arange(len(result.names))
     found = []
     for k, name in enumerate(result.names):
@@ -94,7 +90,7 @@ def _by_class(result: Classified, metric: str, resamples: int, seed: int) -> lis
             predicted=said[:, [k]],
             probabilities=result.probabilities[:, [k]],
         )
-        found.append(_row(name, alone, metric, resamples, seed, n=int(indicators[:, k].sum())))
+        found.append(_row(name, alone, metric, n=int(indicators[:, k].sum())))
     return found
 
 

@@ -18,7 +18,7 @@ from finewise.names import markdown_text, printable
 from finewise.record import Comparison, Score
 
 ALPHA = 0.05
-"""A difference counts as shown when its p-value is below this."""
+"""A difference counts as shown when its p-value, corrected for the comparisons of its table, is below this."""
 
 _WRITTEN = {"ndcg": "nDCG", "mrr": "MRR", "map": "MAP"}
 _AT_LENGTHS = {
@@ -86,18 +86,33 @@ def number(value: float, *, sign: bool = False) -> str:
     return text.replace("0.", ".", 1) if abs(value) < 0.9995 else text
 
 
-def bracket(low: float, high: float) -> str:
-    """Return an interval: "[.831, .857]"."""
-    return f"[{number(low)}, {number(high)}]"
+def bracket(low: float | None, high: float | None) -> str:
+    """Return an interval, "[.831, .857]"; nothing where there is none."""
+    return "" if low is None or high is None else f"[{number(low)}, {number(high)}]"
 
 
-def probability(p: float) -> str:
+def probability(p: float | None) -> str:
     """Return a p-value as it is written in text.
 
-    >>> probability(0.0004), probability(0.0312), probability(0.21), probability(1.0)
-    ('p < .001', 'p = .031', 'p = .210', 'p = 1.000')
+    >>> probability(0.0004), probability(0.0312), probability(0.21), probability(1.0), probability(None)
+    ('p < .001', 'p = .031', 'p = .210', 'p = 1.000', 'not tested')
     """
+    if p is None:
+        return "not tested"
     return "p < .001" if p < 0.001 else f"p = {number(p)}"
+
+
+def significance(comparison: Comparison) -> float | None:
+    """Return the p-value that decides: corrected for the comparisons of its table, where that was done."""
+    return comparison.p if comparison.p_adjusted is None else comparison.p_adjusted
+
+
+def shown(comparison: Comparison) -> bool:
+    """Return whether a difference is shown: the corrected p-value is below ALPHA and the interval excludes 0."""
+    p = significance(comparison)
+    if p is None or comparison.low is None or comparison.high is None:
+        return False
+    return p < ALPHA and not comparison.low <= 0 <= comparison.high
 
 
 def verdict(comparison: Comparison) -> str:
@@ -105,16 +120,26 @@ def verdict(comparison: Comparison) -> str:
     metric, where = label(comparison.metric), comparison.benchmark
     higher = higher_is_better(comparison.metric)
     metric += "" if higher else " (lower is better)"
-    proof = f"{bracket(comparison.low, comparison.high)}, {probability(comparison.p)}"
-    if comparison.p >= ALPHA:
-        change = number(comparison.difference, sign=True)
+    change = number(comparison.difference, sign=True)
+    p = significance(comparison)
+    if p is None:
+        return (
+            f"{comparison.a} and {comparison.b} are not compared on {where} ({comparison.test}): "
+            f"{change} {metric} {bracket(comparison.low, comparison.high)}".rstrip()
+        )
+    proof = f"{bracket(comparison.low, comparison.high)}, {probability(p)}"
+    if not shown(comparison):
+        least = comparison.detectable
+        power = f"; such a sample shows {number(least)} with 80% probability" if least else ""
         return (
             f"no difference between {comparison.a} and {comparison.b} could be shown on {where}: "
-            f"{change} {metric} {proof}"
+            f"{change} {metric} {proof}{power}"
         )
+    assert comparison.low is not None
+    assert comparison.high is not None
     verb = "beats" if (comparison.difference > 0) == higher else "is worse than"
     if comparison.difference < 0:
-        proof = f"{bracket(-comparison.high, -comparison.low)}, {probability(comparison.p)}"
+        proof = f"{bracket(-comparison.high, -comparison.low)}, {probability(p)}"
     return f"{comparison.a} {verb} {comparison.b} on {where} by {number(abs(comparison.difference))} {metric} {proof}"
 
 
@@ -144,9 +169,12 @@ class ScoreTable:
         yield table if fits else self._table(narrow=True)
 
     def _table(self, *, narrow: bool) -> Table:
-        over = "queries" if self.headline.partition("@")[0] in RANKING else "examples, or groups of them"
+        over = "queries" if self.headline.partition("@")[0] in RANKING else "examples, or clusters of them"
         table = Table(
-            caption=escape(f"[...]: 95% interval over {over}"), caption_justify="left", box=SIMPLE_HEAD, padding=0
+            caption=escape(f"[...]: 95% interval over {over}; p: Holm's"),
+            caption_justify="left",
+            box=SIMPLE_HEAD,
+            padding=0,
         )
         (_, *header), rows = _cells(self.scores, self.comparisons, self.headline)
         for index, name in enumerate(header):
@@ -201,7 +229,7 @@ def _cells(
         for metric in metrics:
             cell = number(found[metric].value) if metric in found else ""
             if metric == headline and cell:
-                cell += " " + bracket(found[metric].low, found[metric].high)
+                cell = f"{cell} {bracket(found[metric].low, found[metric].high)}".rstrip()
             row.append(cell)
         if compared:
             item = compared.get((benchmark, system))
@@ -214,4 +242,4 @@ def _difference(item: Comparison, *, named: bool) -> list[str]:
     """Return the cells for the difference and for p; the difference is named where the column's header cannot."""
     name = f"{item.a}: " if named else ""
     difference = f"{name}{number(item.difference, sign=True)} {bracket(item.low, item.high)}"
-    return [difference, probability(item.p).removeprefix("p ").removeprefix("= ")]
+    return [difference, probability(significance(item)).removeprefix("p ").removeprefix("= ")]

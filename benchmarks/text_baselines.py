@@ -40,11 +40,17 @@ __all__ = [
     "measured",
 ]
 
-SCHEMA = 1
+SCHEMA = 2
 KIND = "results"
 FILE = "probabilities.npz"
 PROBE = "probe.npz"
-CODE = ("benchmarks.text_baselines", "benchmarks.text", "benchmarks.metrics", "finewise.data.keys")
+CODE = (
+    "benchmarks.text_baselines",
+    "benchmarks.text",
+    "benchmarks.metrics",
+    "finewise.data.keys",
+    "finewise.data.scripts",
+)
 LIBRARIES = ("numpy", "scipy", "scikit-learn")
 
 
@@ -57,12 +63,14 @@ class Baseline:
         seconds: To learn and to classify, embedding not counted; from the time when it was computed.
         chosen: What it chose on train, such as C or k.
         cached: Whether it was computed before.
+        unread: Why it could not read the last of the sets, which makes its scores no yardstick; None if it could.
     """
 
     probabilities: list[NDArray[np.float64]]
     seconds: float
     chosen: dict[str, Any]
     cached: bool
+    unread: str | None = None
 
 
 class KeptProbe(LinearProbe):
@@ -173,14 +181,20 @@ def _remembered(
     def build(folder: Path) -> dict[str, Any]:
         fresh.append(_computed(system, train, sets, embedded))
         np.savez(folder / FILE, **{str(place): each for place, each in enumerate(fresh[0].probabilities)})  # type: ignore[arg-type]
-        return {"seconds": fresh[0].seconds, "chosen": fresh[0].chosen}
+        return {"seconds": fresh[0].seconds, "chosen": fresh[0].chosen, "unread": fresh[0].unread}
 
     folder, about = entry(key, build, KIND)
     if fresh:
         return fresh[0]
     with np.load(folder / FILE) as kept:
         probabilities = [kept[str(place)] for place in range(len(sets))]
-    return Baseline(probabilities=probabilities, seconds=about["seconds"], chosen=about["chosen"], cached=True)
+    return Baseline(
+        probabilities=probabilities,
+        seconds=about["seconds"],
+        chosen=about["chosen"],
+        cached=True,
+        unread=about["unread"],
+    )
 
 
 def _computed(
@@ -204,6 +218,7 @@ def _computed(
         seconds=seconds,
         chosen=getattr(system, "chosen", {}),
         cached=False,
+        unread=system.unread(sets[-1].texts) if isinstance(system, TfidfLogistic) and sets else None,
     )
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
+from benchmarks.needle.memory import converted_bytes
 from finewise.device import available
 from finewise.errors import InputError
 
@@ -43,7 +44,7 @@ def token_losses(model: PreTrainedModel, ids: Tensor, first: int = 1, *, chunk: 
     body = model.base_model
     step = max(1, chunk // len(ids))
     losses = []
-    with torch.inference_mode():
+    with torch.no_grad():  # inference_mode would make autocast convert the weights again in each call
         # Without an attention mask the fast causal kernels are taken; positions count from 0.
         given = body(input_ids=ids, use_cache=False)
         for start in range(first - 1, ids.shape[1] - 1, step):
@@ -86,7 +87,7 @@ def _answering(body: nn.Module, answer: Any) -> Iterator[None]:
 
 
 def reading_bytes(model: PreTrainedModel, tokens: int, *, bf16: bool, chunk: int = CHUNK) -> int:
-    """Return about how many bytes a window takes beside the weights while it is read: one layer, and the logits of a chunk."""
+    """Return about how many bytes a window takes while it is read: converted weights, one layer, the logits of a chunk."""
     config = model.config.get_text_config()
     width = max(config.hidden_size, getattr(config, "intermediate_size", None) or 4 * config.hidden_size)
     each = 2 if bf16 else 4
@@ -97,7 +98,7 @@ def reading_bytes(model: PreTrainedModel, tokens: int, *, bf16: bool, chunk: int
         layer += 2 * config.num_attention_heads * tokens**2 * 4
     elif getattr(config, "sliding_window", None):
         layer += tokens**2  # a mask of truth values
-    return int(layer + logits)
+    return int(layer + logits + converted_bytes(model, bf16=bf16))
 
 
 def check_fits(model: PreTrainedModel, tokens: int, key: str, *, bf16: bool) -> None:

@@ -1,7 +1,8 @@
 """The best documents of each query in one settled order. Pure NumPy.
 
 Documents are ordered as trec_eval orders them: by score (float32), highest first, then by document id, highest string
-first. A document that is the query itself (equal ids, as in duplicate-question sets) is left out, as BEIR does.
+first. A document that is the query itself (equal ids and texts, as in duplicate-question sets) is left out. BEIR goes by ids
+alone, which takes the document 7 for the query 7 where both are merely numbered.
 """
 
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from finewise.data.keys import normalise
 from finewise.data.retrieval import RetrievalSet
 
 Indices = NDArray[np.int64]
@@ -45,10 +47,24 @@ def places(ids: Sequence[str]) -> Indices:
 
 
 def queries_in_corpus(task: RetrievalSet) -> Indices:
-    """Return for each query the position of the document that has its id, (Q,); -1 if none has."""
+    """Return for each query the position of the document that is the query itself, (Q,); -1 if there is none.
+
+    That is the document with the query's id, if its text is the query's too, up to case and white space (a title may stand
+    before it): equal ids alone may mean only that queries and documents were numbered alike. A document that is judged
+    relevant is an answer, and never left out.
+    """
     wanted = set(task.query_ids)
     position = {identifier: index for index, identifier in enumerate(task.corpus_ids) if identifier in wanted}
-    return np.array([position.get(identifier, -1) for identifier in task.query_ids], np.int64)
+
+    def itself(query: int) -> int:
+        identifier = task.query_ids[query]
+        place = position.get(identifier, -1)
+        if place < 0 or task.qrels.get(identifier, {}).get(identifier, 0) > 0:
+            return -1
+        text, own = normalise(task.corpus[place]), normalise(task.queries[query])
+        return place if text == own or (own and text.endswith(f" {own}")) else -1
+
+    return np.array([itself(query) for query in range(len(task.query_ids))], np.int64)
 
 
 class TopK:

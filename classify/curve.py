@@ -15,9 +15,10 @@ from benchmarks.text.logistic import probabilities
 from benchmarks.text_baselines import Baseline as Fitted
 from classify.config import ClassifyExperiment, FewShot
 from classify.ways import learn
+from finewise import processes
 from finewise.curves.advise import Baseline
 from finewise.curves.points import FILE, Point, learning_curve
-from finewise.curves.sizes import nested, nested_by_class, subset_sizes
+from finewise.curves.sizes import epochs_for, nested, nested_by_class, subset_sizes
 from finewise.curves.worth import Worth
 from finewise.data.labels.load import LabelledData
 from finewise.run import Run
@@ -32,6 +33,8 @@ def measure_curve(
     run: Run,
 ) -> Worth:
     """Train on parts of the rows, and say whether more of them, or fine-tuning at all, are worth their price.
+
+    Every part is trained for as many steps as all rows are, or until dev says stop (`selection.patience`).
 
     Everything is scored on dev, so that test stays unread; dev also chose each checkpoint, which flatters the curve a little.
 
@@ -51,20 +54,27 @@ def measure_curve(
     sizes = subset_sizes(
         len(train), experiment.learning_curve.fractions, minimum=max(least, experiment.optim.batch_size)
     )
-    resamples, seed = experiment.scoring.resamples, experiment.seed
 
     def on_dev(name: str, raw: NDArray[Any]) -> Classified:
         return evaluate(data.dev, name, probabilities(raw, multi))
 
     def point(rows: int, result: Classified, seconds: float) -> Point:
-        (score,) = scores(result, [metric], resamples, seed)
-        return Point(rows=rows, score=score.value, low=score.low, high=score.high, seconds=round(seconds, 3))
+        (score,) = scores(result, [metric])
+        return Point.of(rows, score, seconds)
+
+    def as_many_steps(rows: int) -> ClassifyExperiment:
+        optim = experiment.optim
+        if not experiment.method.trains or getattr(experiment.method, "unlabelled", None) is not None:
+            return experiment  # no steps, or as many as the unlabelled texts make
+        batch = optim.batch_size * processes.world()
+        epochs = epochs_for(optim.epochs, rows, len(train), batch, optim.gradient_accumulation_steps)
+        return replace(experiment, optim=replace(optim, epochs=epochs))
 
     def measure(rows: int) -> Point:
         start = time.perf_counter()
         part = run.inside(f"curve/{rows}")
-        found = learn(replace(data, train=train.select(order[:rows])), embedded, experiment, part)
-        raw = found.logits(data.dev.texts, "classify dev")
+        found = learn(replace(data, train=train.select(order[:rows])), embedded, as_many_steps(rows), part)
+        raw = found.dev_logits(data.dev)
         taken = point(rows, on_dev(f"{rows} rows", raw), time.perf_counter() - start)
         shutil.rmtree(part.dir)
         return taken
@@ -75,7 +85,7 @@ def measure_curve(
     beside = []
     for name, fitted in baselines.items():
         other = evaluate(data.dev, name, fitted.probabilities[0])
-        (score,) = scores(other, [metric], resamples, seed)
-        (comparison,) = compare(tuned, other, [metric], resamples, seed)
+        (score,) = scores(other, [metric])
+        (comparison,) = compare(tuned, other, [metric])
         beside.append(Baseline.of(score, comparison))
     return Worth.of(points, beside, metric=label(metric), smallest_gain=experiment.learning_curve.smallest_gain)

@@ -148,12 +148,17 @@ class Decisions:
             return None, []
         right = is_right(self.decide(held), gold)
         floor = abstain.floor_for_accuracy(sure, right, config.target_accuracy)
+        target, bound = f"decide.target_accuracy={config.target_accuracy:g}", f"{1 - thresholds.ALPHA:.0%} confidence"
         if floor != abstain.NOTHING:
-            return floor, []
+            kept = sure >= floor
+            return floor, [
+                f"{target}: dev reaches it with {bound} from a confidence of {floor:.3f} on ({int(right[kept].sum()):,} of "
+                f"{int(kept.sum()):,} texts right; {len(kept) - int(kept.sum()):,} undecided)"
+            ]
         best = 1 - abstain.risk_coverage(sure, right).risk.min()
         return floor, [
-            f"decide.target_accuracy={config.target_accuracy:g} is reached at no confidence on dev (at most {best:.3f}): every "
-            "text is left undecided"
+            f"{target} is not reached on dev with {bound} (accuracy at most {best:.3f}; even without a mistake it takes "
+            f"{thresholds.rows_needed(config.target_accuracy)} texts, and dev has {len(right):,}): every text is left undecided"
         ]
 
     def probabilities(self, raw: Raw) -> Values:
@@ -399,8 +404,9 @@ def _thresholds(
     if not never:
         return cuts, []
     return cuts, [
-        f"{len(never)} of {len(names)} labels reach a precision of {precision:g} at no threshold on dev and are never given: "
-        f"{_listed(never)}"
+        f"{len(never)} of {len(names)} labels do not reach a precision of {precision:g} on dev with {1 - thresholds.ALPHA:.0%} "
+        f"confidence (without a mistake it takes {thresholds.rows_needed(precision)} texts that would get the label) and are "
+        f"never given: {_listed(never)}"
     ]
 
 

@@ -9,6 +9,7 @@ import copy
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from classify.losses import build
 from classify.model import load_classifier
 from classify.pooled import PooledConfig
 from classify.reading import Reader, read_windows
+from classify.stack import FILE as STACK
 from classify.trainer import score_dev
 from finewise import processes
 from finewise.console import progress, say
@@ -79,28 +81,23 @@ def load_teacher(config: SoftLabelsConfig, space: LabelSpace, experiment: Classi
     Raises:
         InputError: It cannot be loaded, or has other labels than the data.
     """
-    names = _labels(config, space, experiment)
+    _check_labels(config, space, experiment)
+    reference = model_reference(config.teacher, None)
+    if isinstance(reference, Path) and (reference / STACK).is_file():
+        say("note: method.teacher was saved by method=stack; its fine-tuned part alone teaches, without TF-IDF")
     model, tokenizer = load_classifier(
         replace(experiment.model, name=config.teacher, revision=None),
-        replace(space, names=names),
+        space,
         experiment.run.device,
         execution=experiment.execution,
         micro_batch_tokens=experiment.micro_batch_tokens,
         seed=experiment.seed,
     )
-    if names != space.names:
-        order = torch.tensor([names.index(name) for name in space.names], device=model.device)
-        layer = head_linear(model)
-        with torch.no_grad():
-            layer.weight.copy_(layer.weight[order])
-            if layer.bias is not None:
-                layer.bias.copy_(layer.bias[order])
-        model.config.id2label, model.config.label2id = space.id2label, space.label2id
     return Teacher(model=model, tokenizer=tokenizer, bf16=bf16)
 
 
-def _labels(config: SoftLabelsConfig, space: LabelSpace, experiment: ClassifyExperiment) -> tuple[str, ...]:
-    """Return the teacher's labels in its order, which are the data's.
+def _check_labels(config: SoftLabelsConfig, space: LabelSpace, experiment: ClassifyExperiment) -> None:
+    """Check that the teacher's labels are the data's, in any order.
 
     Raises:
         InputError: They are not.
@@ -130,7 +127,6 @@ def _labels(config: SoftLabelsConfig, space: LabelSpace, experiment: ClassifyExp
     if (found.problem_type == "multi_label_classification") != (space.kind == "multi"):
         own = "any number of labels" if space.kind != "multi" else "one label"
         raise InputError(f"{where} gives a text {own}, and the data is data.kind={space.kind}")
-    return names
 
 
 def soft_loss(student: Tensor, teacher: Tensor, temperature: float, *, multi: bool) -> Tensor:

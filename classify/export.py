@@ -15,7 +15,7 @@ from classify.losses_config import LOSSES, loss_for
 from classify.neighbours import NeighboursForSequenceClassification
 from classify.onnx import export_onnx
 from classify.pooled import PooledForSequenceClassification
-from classify.prove import Proof, unlike, words
+from classify.prove import PART, Proof, unlike, words
 from classify.reading import FIELD, Reader
 from classify.static import StaticForSequenceClassification
 from classify.ways import Trained
@@ -34,6 +34,12 @@ al. 2023, arXiv 2310.06816): share it with those who may read the texts."""
 """What the card of a method=knn model says of privacy."""
 
 
+VOCABULARY = (
+    """stack.json lists words and pairs of words of the training texts: share it with those who may read them."""
+)
+"""What the card of a method=stack model says of privacy."""
+
+
 def save_model(
     trained: Trained, decisions: Decisions, proof: Proof, data: LabelledData, experiment: ClassifyExperiment, run: Run
 ) -> None:
@@ -42,6 +48,8 @@ def save_model(
         trained.model.save_pretrained(part)
         trained.tokenizer.save_pretrained(part)
         decisions.save(part)
+        if trained.stacked is not None:
+            trained.stacked.stack.save(part)
         if experiment.onnx:
             own_code = code_file(trained.model)
             file = part / "model.onnx"
@@ -72,6 +80,7 @@ def write_record(
                 "code": code_file(trained.model),
                 "method": _name(METHODS, experiment.method),
                 **_voters(trained.model),
+                **({"stack": trained.stacked.summary()} if trained.stacked else {}),
                 "loss": _name(LOSSES, loss_for(experiment.loss, data.space.kind)) if experiment.method.trains else None,
             },
             "data": {
@@ -84,6 +93,7 @@ def write_record(
             },
             "scores": rows([*proof.scores, *proof.on_dev]),
             "comparisons": rows(proof.comparisons),
+            "baselines": proof.baselines,
             "decisions": proof.decisions,
             "words": [
                 *words(proof.decisions, data.space.kind),
@@ -123,7 +133,7 @@ classify = pipeline("text-classification", "path/to/this/folder"{trust}{every})
 classify(["..."], truncation=True)
 ```
 
-{f"The folder brings its own short code, {own_code}. " if own_code else ""}These are the model's own
+{f"The folder brings its own short code, {own_code}. " if own_code else ""}{_alone(trained)}These are the model's own
 probabilities. Calibrated ones, tuned thresholds, abstention and conformal sets are in decisions.json, which finewise applies:
 
 ```python
@@ -144,7 +154,9 @@ Predictor.load("path/to/this/folder").predict(["..."])
     limits = """The scores hold for texts like the test set above. Labels that are rare there have wide intervals of their own;
 see the table of classes in the run's report. A text that belongs to none of the labels gets one all the same, unless abstention
 was asked for."""
-    stored = isinstance(trained.model, NeighboursForSequenceClassification)
+    private = [STORED] if isinstance(trained.model, NeighboursForSequenceClassification) else []
+    if trained.stacked is not None:
+        private.append(VOCABULARY)
     return card(
         front,
         f"{experiment.name}: {base} as a classifier of {experiment.data.name}",
@@ -155,8 +167,20 @@ was asked for."""
             ("Decisions", "\n".join(f"- {sentence}" for sentence in words(proof.decisions, data.space.kind))),
             ("Data", data_facts(experiment.data.name, data.rows, data.revision, data.report)),
             ("Training", f"{trained_how}\nEvery setting is in the run's config.yaml."),
-            ("Limits", "\n\n".join((limits, *([STORED] if stored else []), *unlike(experiment)))),
+            ("Limits", "\n\n".join((limits, *private, *unlike(experiment)))),
         ],
+    )
+
+
+def _alone(trained: Trained) -> str:
+    """Say what transformers loads of a stack; nothing for another classifier."""
+    if trained.stacked is None:
+        return ""
+    weights = trained.stacked.summary()["weights"]
+    return (
+        f"This is the fine-tuned part alone (the row {PART} of the scores). The classifier that was scored also has "
+        f"TF-IDF with logistic regression, in stack.json and stack.safetensors (weights {weights['fine_tuned']:.2f} and "
+        f"{weights['tfidf_lr']:.2f}); the predictor below applies both. "
     )
 
 

@@ -1,8 +1,6 @@
 """The classifier: an encoder with a head, as transformers knows it, that computes its batches packed."""
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +17,6 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.utils import logging
-from transformers.utils.hub import cached_file
 
 from classify.heads import Float32Linear, body, head_linear, head_name, new_head
 from classify.neighbours import NeighboursConfig, NeighboursForSequenceClassification
@@ -28,12 +24,17 @@ from classify.pooled import PooledConfig, PooledForSequenceClassification
 from classify.reading import Reader, read_windows, set_reading
 from classify.reading_config import ReadingConfig
 from classify.static import StaticConfig, StaticForSequenceClassification
+from finewise.checkpoint import read_json, refuse_random, settle_padding, silent
 from finewise.config import ModelConfig
+from finewise.console import say_once
 from finewise.data.labels.space import LabelSpace
+from finewise.data.tokens import own_prompts
 from finewise.device import pick_device, quiet
 from finewise.errors import InputError
 from finewise.execution import attach
+from finewise.limits import reading_limit, refuse_beyond, usable_positions
 from finewise.references import model_reference
+from finewise.vectors import usual_pooling, warn_of_defaults
 
 for config, model in (
     (PooledConfig, PooledForSequenceClassification),
@@ -45,6 +46,9 @@ for config, model in (
     # The saved folder brings the file of these classes, and names them in its configuration.
     config.register_for_auto_class()  # type: ignore[no-untyped-call]
     model.register_for_auto_class("AutoModelForSequenceClassification")  # type: ignore[no-untyped-call]
+
+UNLIMITED = 10**9
+"""The tokenizer's limit where neither it nor the model has one."""
 
 POOLINGS = {"mean": "mean", "cls": "cls", "lasttoken": "last"}
 """Poolings of sentence-transformers, and what `classify.pooled` calls them."""
@@ -64,12 +68,13 @@ def load_classifier(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load an encoder with a head for these labels, with fp32 weights.
 
-    A head that the checkpoint has is kept if it is for the same labels in the same order; else its last layer is drawn anew.
+    A head that the checkpoint has is kept if it is for the same labels, whatever their order; else its last layer is drawn
+    anew.
     The configuration gets the labels' names, the kind of problem, and what `heads.encode` goes by: the prompt that it puts
     before texts, and how long ones are read.
 
     Args:
-        config: Where the encoder or classifier is, its limit and its prompt (`query_prompt`).
+        config: Where the encoder or classifier is, its limit, its pooling and its prompt (`query_prompt`, or else its own).
         space: The labels.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         head: "transformers", the architecture's own; "pooled", sentence-transformers' pooling and a linear layer.
@@ -96,10 +101,14 @@ def load_classifier(
     try:
         parts = Parts.read(reference, config.revision)
         found = AutoConfig.from_pretrained(reference, subfolder=parts.subfolder, **source)
-        own = keeps_head(found, "SequenceClassification", space.names)
-        if isinstance(found, NeighboursConfig) and not own:
+        pooled = head == "pooled" and not isinstance(found, PooledConfig)
+        if pooled:
+            _settle_pooling(parts, config, found)
+        own = None if pooled else own_head(found, "SequenceClassification", space.names, config.name)
+        if isinstance(found, NeighboursConfig) and own != list(range(classes)):
             raise InputError(
-                f"model.name={config.name} was saved by method=knn for other labels; give the encoder it was made of"
+                f"model.name={config.name} was saved by method=knn for other labels, or for these in another order; give the "
+                "encoder it was made of"
             )
         multi = space.kind == "multi"
         labels: dict[str, Any] = {
@@ -111,14 +120,17 @@ def load_classifier(
         }
         with silent(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            if head == "pooled" and not isinstance(found, PooledConfig):
+            if pooled:
                 model: PreTrainedModel = _pooled(config.name, reference, parts, source, labels)
             else:
                 for key, value in labels.items():
                     setattr(found, key, value)
-                model = pretrained(AutoModelForSequenceClassification, config.name, reference, found, parts, source)
-            if not own:
+                kind = AutoModelForSequenceClassification
+                model = pretrained(kind, config.name, reference, found, parts, source, own=own is not None)
+            if own is None:
                 new_head(head_linear(model), getattr(found, "initializer_range", None) or 0.02, shares)
+            else:
+                put_in_order(model, own)
         tokenizer = AutoTokenizer.from_pretrained(reference, subfolder=parts.tokenizer, **source)
     except InputError:
         raise
@@ -130,8 +142,9 @@ def load_classifier(
     set_limit(config, parts, model, tokenizer)
     if getattr(model.config, "pad_token_id", None) is None:  # heads of decoders find the last token by it
         model.config.pad_token_id = tokenizer.pad_token_id
-    if config.query_prompt:
-        model.config.prompt = config.query_prompt
+    settle_padding(model, lambda text: model(**text).logits, tokenizer, config.name)
+    if prompt := config.query_prompt or getattr(model.config, "prompt", "") or parts.prompt:
+        model.config.prompt = prompt
     if reading is not None:
         set_reading(model, reading)
     if Reader.of(model, tokenizer) is not None:
@@ -147,27 +160,32 @@ class Parts:
     """What a sentence-transformers folder says of its parts; a plain transformers one says nothing.
 
     Attributes:
+        stated: Whether it is a sentence-transformers folder.
         subfolder: Where the encoder is.
         tokenizer: Where the tokenizer is.
         pooling: Its pooling, in sentence-transformers' word.
         normalize: Whether embeddings are scaled to length 1.
         others: Classes of other parts, which `classify.pooled` does not have.
         limit: Tokens at which texts are cut, if it says so.
+        prompt: What it puts before a query, or before any text; "" for nothing.
     """
 
     def __init__(self) -> None:
+        self.stated = False
         self.subfolder = ""
         self.tokenizer = ""
         self.pooling: str | tuple[str, ...] = "mean"
         self.normalize = False
         self.others: list[str] = []
         self.limit: int | None = None
+        self.prompt = ""
 
     @classmethod
     def read(cls, reference: str, revision: str | None) -> "Parts":
         """Read what the folder or the hub says."""
         parts = cls()
-        modules = _read(reference, "modules.json", revision)
+        modules = read_json(reference, "modules.json", revision)
+        parts.stated = modules is not None
         for entry in modules or []:
             kind = entry["type"].rpartition(".")[2]
             if kind == "Transformer":
@@ -178,23 +196,23 @@ class Parts:
                 parts.normalize = True
             else:
                 parts.others.append(kind)
-        if _read(reference, "tokenizer_config.json", revision) is None:
+        if read_json(reference, "tokenizer_config.json", revision) is None:
             parts.tokenizer = parts.subfolder
-        settings = _read(reference, str(Path(parts.subfolder) / "sentence_bert_config.json"), revision) or {}
+        settings = read_json(reference, str(Path(parts.subfolder) / "sentence_bert_config.json"), revision) or {}
         parts.limit = settings.get("max_seq_length")
+        stated = read_json(reference, "config_sentence_transformers.json", revision) or {}
+        prompts = stated.get("prompts") or {}
+        parts.prompt = own_prompts(prompts)["query"] or prompts.get(stated.get("default_prompt_name")) or ""
         return parts
 
 
-def _read(reference: str, file: str, revision: str | None) -> Any:
-    """Return what a JSON file of the model holds; None if there is none."""
-    path = cached_file(
-        reference,
-        file,
-        revision=revision,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-    )
-    return None if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
+def _settle_pooling(parts: Parts, config: ModelConfig, found: PretrainedConfig) -> None:
+    """Set the pooling as the settings say, or as `finewise.vectors` does for the encoder where nobody says it."""
+    if config.pooling is not None:
+        parts.pooling = config.pooling
+    elif not parts.stated:
+        parts.pooling = usual_pooling(found)
+        warn_of_defaults(config.name, {"pooling": f"{parts.pooling} pooling"})
 
 
 def _pooled(
@@ -211,8 +229,7 @@ def _pooled(
     )
     if type(encoder).__module__.startswith("transformers_modules"):
         raise InputError(f"tuning.head=pooled cannot save the code that {name} brings; set tuning.head=transformers")
-    missing = [key for key in info["missing_keys"] if "pooler" not in key]
-    _refuse(name, missing, encoder)
+    refuse_random(name, [key for key in info["missing_keys"] if "pooler" not in key], type(encoder).__name__)
     if getattr(encoder, "pooler", None) is not None:
         encoder.pooler = None
     dropout = getattr(encoder.config, "hidden_dropout_prob", 0.0)
@@ -232,17 +249,52 @@ def _pooled(
     return model
 
 
-def keeps_head(found: PretrainedConfig, kind: str, names: tuple[str, ...]) -> bool:
-    """Tell whether the checkpoint has a head of this kind for these labels in this order."""
+def own_head(found: PretrainedConfig, kind: str, names: tuple[str, ...], model: str) -> list[int] | None:
+    """Return where each label stands in the checkpoint's head of this kind; None if it has none for these labels.
+
+    A head for other labels is drawn anew, which is said.
+
+    Args:
+        found: The checkpoint's configuration.
+        kind: Part of the class that it was saved as, such as "SequenceClassification".
+        names: The labels.
+        model: The model, as the settings name it.
+    """
     architectures = getattr(found, "architectures", None) or []
-    known = {int(index): name for index, name in (found.id2label or {}).items()}
-    return any(kind in name for name in architectures) and tuple(known[index] for index in sorted(known)) == names
+    known = {str(name): int(index) for index, name in (found.id2label or {}).items()}
+    if not any(kind in name for name in architectures):
+        return None
+    if known.keys() == set(names) and len(known) == len(found.id2label or {}):
+        return [known[name] for name in names]
+    shown = ", ".join(list(known)[:4]) + (", ..." if len(known) > 4 else "")
+    say_once(
+        f"note: model.name={model} is a classifier of other labels ({shown}): its head is not used, and a new one is drawn"
+    )
+    return None
+
+
+def put_in_order(model: PreTrainedModel, order: Sequence[int]) -> None:
+    """Put the rows of the head into another order: row k becomes what was row order[k]."""
+    if list(order) == list(range(len(order))) or isinstance(model, NeighboursForSequenceClassification):
+        return
+    layer, rows = head_linear(model), torch.tensor(order)
+    with torch.no_grad():
+        layer.weight.copy_(layer.weight[rows.to(layer.weight.device)])
+        if layer.bias is not None:
+            layer.bias.copy_(layer.bias[rows.to(layer.bias.device)])
 
 
 def pretrained(
-    kind: Any, name: str, reference: str, found: PretrainedConfig, parts: Parts, source: dict[str, Any]
+    kind: Any,
+    name: str,
+    reference: str,
+    found: PretrainedConfig,
+    parts: Parts,
+    source: dict[str, Any],
+    *,
+    own: bool = False,
 ) -> PreTrainedModel:
-    """Load a model with a head in fp32, and refuse a checkpoint that lacks weights of the body.
+    """Load a model with a head in fp32, and refuse a checkpoint that lacks weights of the body, or of a head that is kept.
 
     The library would draw those at random and go on.
 
@@ -253,6 +305,7 @@ def pretrained(
         found: Its configuration, with the labels of the head.
         parts: Where in it the encoder is.
         source: More arguments of `from_pretrained`.
+        own: Whether the checkpoint's own head is kept.
 
     Raises:
         InputError: Names a weight that is missing.
@@ -266,54 +319,27 @@ def pretrained(
         output_loading_info=True,
         **source,
     )
-    drawn: tuple[str, ...] = ()  # what of it may be drawn anew
-    prefix = ""
-    if not isinstance(model, NeighboursForSequenceClassification):
-        drawn, prefix = (head_name(model) + ".",), model.base_model_prefix + "."
-    sizes = [key for key, *_ in info["mismatched_keys"] if not key.startswith(drawn)]
-    # Many checkpoints have no pooler, because what they were trained for reads none; it is drawn anew with the head.
-    missing = [key for key in info["missing_keys"] if key.startswith(prefix) and "pooler" not in key]
-    _refuse(name, sorted([*missing, *sizes]), model)
+    missing = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
+    if not own:
+        # The head may be drawn anew, and with it the pooler, which checkpoints of other tasks lack.
+        prefix = f"{model.base_model_prefix}."
+        last = "" if isinstance(model, NeighboursForSequenceClassification) else head_name(model)
+        wrong = {key for key, *_ in info["mismatched_keys"] if not key.startswith(f"{last}.")}
+        missing = {key for key in info["missing_keys"] if key.startswith(prefix) and "pooler" not in key} | wrong
+    refuse_random(name, missing, type(model).__name__)
     loaded: PreTrainedModel = model
     return loaded
 
 
-def _refuse(name: str, missing: list[str], model: PreTrainedModel) -> None:
-    if missing:
-        raise InputError(
-            f"model.name={name}: {len(missing)} weights of {type(model).__name__} are missing or of another size, such as "
-            f"{missing[0]}; save or download the model again"
-        )
-
-
 def set_limit(config: ModelConfig, parts: Parts, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Let the tokenizer cut texts at `max_seq_length`, or at what the model says itself, and let it pad."""
+    """Let the tokenizer truncate texts at `max_seq_length`, or at what the model says itself, and let it pad."""
     base = body(model)
-    text = base.config.get_text_config()
-    positions = getattr(text, "max_position_embeddings", None)
-    embeddings = getattr(base, "embeddings", None)
-    if positions is not None and hasattr(embeddings, "create_position_ids_from_input_ids"):
-        positions -= int(getattr(embeddings, "padding_idx", 0)) + 1  # RoBERTa counts from behind the padding index
-    limits = [limit for limit in (parts.limit, tokenizer.model_max_length, positions) if limit is not None]
-    if config.max_seq_length is not None and positions is not None and config.max_seq_length > positions:
-        raise InputError(
-            f"model.max_seq_length must be at most {positions} with {config.name}, which has no positions beyond; "
-            f"got {config.max_seq_length}"
-        )
-    tokenizer.model_max_length = config.max_seq_length or min(limits)
+    stated = base.config.to_dict()
+    refuse_beyond(config, usable_positions(stated))
+    limit = config.max_seq_length or reading_limit(stated, parts.limit, tokenizer.model_max_length)
+    tokenizer.model_max_length = UNLIMITED if limit is None else limit
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-
-
-@contextmanager
-def silent() -> Iterator[None]:
-    """Keep the library's report of new and missing weights off the screen: what matters in it is checked here."""
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
 
 
 def first_line(error: Exception) -> str:

@@ -13,6 +13,7 @@ from classify.decide import Decisions
 from classify.logits import logits
 from classify.model import load_classifier
 from classify.saved import read_decisions, read_space
+from classify.stack import Stack
 from finewise.config import ModelConfig
 from finewise.device import pick_device, use_bf16
 
@@ -70,12 +71,19 @@ class Predictor:
 
     Attributes:
         decisions: What turns its logits into labels; those of the folder, or none fitted.
+        stack: What its logits are combined with first, if the folder was saved by method=stack.
     """
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, decisions: Decisions, *, bf16: bool = False
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        decisions: Decisions,
+        *,
+        bf16: bool = False,
+        stack: Stack | None = None,
     ) -> None:
-        self.model, self.tokenizer, self.decisions, self.bf16 = model, tokenizer, decisions, bf16
+        self.model, self.tokenizer, self.decisions, self.bf16, self.stack = model, tokenizer, decisions, bf16, stack
 
     @classmethod
     def load(
@@ -101,10 +109,11 @@ class Predictor:
         """
         space = read_space(Path(folder))
         decisions = read_decisions(Path(folder), space)
+        stack = Stack.load(Path(folder), len(space.names))
         model, tokenizer = load_classifier(
             ModelConfig(name=str(folder), trust_remote_code=trust_remote_code), space, device, execution=execution
         )
-        return cls(model, tokenizer, decisions, bf16=use_bf16(precision, pick_device(device)))
+        return cls(model, tokenizer, decisions, bf16=use_bf16(precision, pick_device(device)), stack=stack)
 
     def answers(
         self, texts: Sequence[str], level: float | None = None, advance: Advance = lambda count: None
@@ -120,9 +129,8 @@ class Predictor:
             InputError: No sets of this level were fitted.
         """
         decisions = self.decisions
-        probabilities = decisions.probabilities(
-            logits(self.model, self.tokenizer, texts, bf16=self.bf16, advance=advance)
-        )
+        raw = logits(self.model, self.tokenizer, texts, bf16=self.bf16, advance=advance)
+        probabilities = decisions.probabilities(raw if self.stack is None else self.stack.combine(raw, texts))
         return Answers(
             probabilities=probabilities,
             labels=decisions.decide(probabilities),

@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 from benchmarks.classification import Classified, compare, evaluate, scores, slices
 from benchmarks.embedded import Embedded
+from benchmarks.rows import corrected
+from benchmarks.text.language import without_claims
+from benchmarks.text.logistic import probabilities as probabilities_of
 from benchmarks.text_baselines import Baseline, measured
 from classify.config import ClassifyExperiment
 from classify.decide import Decisions, is_right
@@ -16,10 +19,14 @@ from classify.decisions.measured import before_after
 from classify.decisions.measured import measured as measured_decisions
 from classify.plots import promises, reliability, risk, threshold_rows
 from classify.ways import Trained
+from finewise.console import say
 from finewise.data.labels.load import LabelledData
 from finewise.record import Comparison, Score
 from finewise.report import table
 from finewise.run import Run
+
+PART = "fine_tuned"
+"""What tables call the fine-tuned part of method=stack alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +41,7 @@ class Proof:
         decisions: What calibration, thresholds, abstention and sets are worth, as JSON.
         slices: Part of the rows -> the tuned classifier's score there.
         seconds: Baseline -> seconds it took.
+        baselines: Baseline -> what it chose, and why it could not read the texts, if so.
         pictures: (heading, drawing or table as HTML) of the decisions.
     """
 
@@ -44,6 +52,7 @@ class Proof:
     decisions: dict[str, Any]
     slices: dict[str, list[dict[str, Any]]]
     seconds: dict[str, float]
+    baselines: dict[str, dict[str, Any]]
     pictures: list[tuple[str, str]]
 
 
@@ -66,7 +75,7 @@ def unlike(experiment: ClassifyExperiment) -> list[str]:
 
 def decide(trained: Trained, data: LabelledData, experiment: ClassifyExperiment) -> tuple[Decisions, NDArray[Any]]:
     """Fit calibration, thresholds, abstention and sets on dev; return them and the logits of dev."""
-    raw = trained.logits(data.dev.texts, "classify dev")
+    raw = trained.dev_logits(data.dev)
     space = data.space
     fitted = Decisions.fit(raw, data.dev.labels, space.kind, space.names, experiment.decide, seed=experiment.seed)
     return fitted, raw
@@ -93,8 +102,9 @@ def prove(
         run: Counts how many checkpoints were scored on test.
     """
     run.note_test_read(trained.outcome.best_step)
-    test, seed, resamples = data.test, experiment.seed, experiment.scoring.resamples
-    raw = trained.logits(test.texts, "classify test")
+    test, seed = data.test, experiment.seed
+    alone = trained.model_logits(test.texts, "classify test")
+    raw = trained.combine(alone, test.texts)
     probabilities = decisions.probabilities(raw)
     results = [evaluate(test, "tuned", probabilities, decisions.decide(probabilities))]
     of_dev = decisions.probabilities(raw_dev)
@@ -102,8 +112,10 @@ def prove(
     plain = replace(
         experiment.decide, sets="none", levels=[], sets_per_class=False, target_accuracy=None, target_coverage=None
     )
-    for name, found in baselines.items():
-        on_dev, on_test = found.probabilities
+    beside = {name: found.probabilities for name, found in baselines.items()}
+    if trained.stacked is not None:
+        beside[PART] = [probabilities_of(part, test.labels.ndim == 2) for part in (trained.stacked.alone, alone)]
+    for name, (on_dev, on_test) in beside.items():
         own = Decisions.fit(
             on_dev, data.dev.labels, data.space.kind, data.space.names, plain, inputs="probabilities", seed=seed
         )
@@ -115,14 +127,24 @@ def prove(
     chosen_by = experiment.selection.metric
     dev_metrics = list(dict.fromkeys([metrics[0], *([chosen_by] if chosen_by in metrics else [])]))
     tuned, *others = results
+    reasons = {name: found.unread for name, found in baselines.items()}
+    for name, reason in reasons.items():
+        if reason is not None:
+            say(
+                f"warning: {name} cannot read the texts of {test.name} ({reason}): being better than it is no achievement"
+            )
+    compared = [row for other in others for row in compare(tuned, other, metrics)]
     return Proof(
         results=results,
-        scores=[score for result in results for score in scores(result, metrics, resamples, seed)],
-        comparisons=[row for other in others for row in compare(tuned, other, metrics, resamples, seed)],
-        on_dev=[score for result in dev_results for score in scores(result, dev_metrics, resamples, seed)],
-        decisions=measured_decisions(decisions, (raw_dev, data.dev.labels), (raw, test.labels), seed),
-        slices={by: slices(tuned, test, by, metrics[0], resamples, seed) for by in experiment.scoring.slices},
+        scores=[score for result in results for score in scores(result, metrics)],
+        comparisons=corrected(without_claims(compared, reasons)),
+        on_dev=[score for result in dev_results for score in scores(result, dev_metrics)],
+        decisions=measured_decisions(
+            decisions, (raw_dev, data.dev.labels), (raw, test.labels), seed, experiment.decide
+        ),
+        slices={by: slices(tuned, test, by, metrics[0]) for by in experiment.scoring.slices},
         seconds={name: round(found.seconds, 3) for name, found in baselines.items()},
+        baselines={name: {**found.chosen, "unread": found.unread} for name, found in baselines.items()},
         pictures=pictures(decisions, raw, test.labels),
     )
 
@@ -157,22 +179,38 @@ def words(decisions: Mapping[str, Any], kind: str) -> list[str]:
         f"{test['after']['ece']:.3f} after"
     ]
     decided = decisions["decisions"]["test"]
+    if decided["changed_by_calibration"]:
+        said[0] += f"; it decides {decided['changed_by_calibration']:,} of {decided['rows']:,} test texts otherwise"
     gain = decided["after"]["f1_macro"] - decided["before"]["f1_macro"]
     if kind == "multi" or abs(gain) > 1e-9:
         said.append(
-            f"thresholds: macro-F1 on test {decided['before']['f1_macro']:.3f} before, {decided['after']['f1_macro']:.3f} after"
+            f"calibration and thresholds: macro-F1 on test {decided['before']['f1_macro']:.3f} before, "
+            f"{decided['after']['f1_macro']:.3f} after"
         )
-    abstained = decisions["abstention"]["test"]
+    abstained, targets = decisions["abstention"]["test"], decisions.get("targets", {})
     if abstained["coverage"] < 1:
-        right = "none" if abstained["accuracy"] is None else f"{abstained['accuracy']:.1%}"
+        right, interval, target = "none", "", targets.get("accuracy")
+        if abstained["accuracy"] is not None:
+            right = f"{abstained['accuracy']:.1%}"
+            interval = f" [{abstained['low']:.1%}, {abstained['high']:.1%}]"
         said.append(
-            f"abstention: {abstained['coverage']:.1%} of test decided, {right} of them rightly "
-            f"({abstained['accuracy_of_all']:.1%} of all)"
+            f"abstention: {abstained['coverage']:.1%} of test decided, {right}{interval} of them rightly "
+            f"({abstained['accuracy_of_all']:.1%} of all{f'; target {target:.1%}' if target else ''})"
+        )
+    if "precision" in targets:
+        short = [row for row in targets["labels"] if row["right"] < targets["precision"] * row["given"]]
+        named = ", ".join(f"{row['label']} ({row['right']} of {row['given']})" for row in short[:5])
+        said.append(
+            f"precision of {targets['precision']:g}: reached on test by {len(targets['labels']) - len(short)} of the "
+            f"{len(targets['labels'])} labels that are given" + (f"; not by {named}" if short else "")
         )
     if "sets" in decisions:
-        shown = ", ".join(
-            f"{row['level']:.0%} promised, {row['measured']:.1%} held with {row['size']:.1f} labels"
-            for row in decisions["sets"]["test"]
+        shown = "; ".join(
+            f"{row['level']:.0%} nominal coverage"
+            + (f" ({ends[0]:.0%} to {ends[1]:.0%} for 95% of such dev samples)" if ends else "")
+            + f", {row['measured']:.1%} [{row['low']:.1%}, {row['high']:.1%}] on test with {row['size']:.1f} labels"
+            + (", less than nominal" if row["high"] < row["level"] else "")
+            for row, ends in zip(decisions["sets"]["test"], decisions["sets"]["expected"], strict=True)
         )
         said.append(f"conformal sets: {shown}")
     return said

@@ -11,7 +11,10 @@ from finewise.settings import entry
 
 def loads_with(record: dict[str, Any]) -> str:
     """Return what opens the saved model of a run."""
-    return "AutoModelForSequenceClassification" + (", trust_remote_code=True" if record["model"]["code"] else "")
+    plain = "AutoModelForSequenceClassification" + (", trust_remote_code=True" if record["model"]["code"] else "")
+    if record["model"].get("stack"):
+        return f"classify.predictor.Predictor; its fine-tuned part alone, without TF-IDF, with {plain}"
+    return plain
 
 
 @entry(

@@ -1,7 +1,7 @@
 """The ways to a classifier: all end in a transformers model with a head, whatever was trained."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from classify.logits import logits
 from classify.lora import add_lora
 from classify.model import load_classifier
 from classify.pooled import PooledForSequenceClassification
+from classify.stack import FittedStack, fit_stack
 from classify.trainer import score_dev, train
 from finewise.console import progress, say
 from finewise.data.labels.load import LabelledData
@@ -43,17 +44,29 @@ class Trained:
         tokenizer: Its tokenizer, which knows the limit.
         outcome: Of the training; with 0 steps where no weights were trained.
         bf16: Whether the body computes in bf16.
+        stacked: What the model's logits are combined with, of method=stack.
     """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     outcome: Outcome
     bf16: bool
+    stacked: FittedStack | None = None
 
-    def logits(self, texts: Sequence[str], title: str) -> NDArray[np.float32]:
-        """Return the logits (N, K), with a progress bar of this title."""
+    def model_logits(self, texts: Sequence[str], title: str) -> NDArray[np.float32]:
+        """Return the model's own logits (N, K), with a progress bar of this title."""
         with progress(title, len(texts)) as advance:
             return logits(self.model, self.tokenizer, texts, bf16=self.bf16, advance=advance)
+
+    def combine(self, raw: NDArray[np.float32], texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return the logits of the whole system (N, K) for the model's own logits of the same texts."""
+        return raw if self.stacked is None else self.stacked.stack.combine(raw, texts)
+
+    def dev_logits(self, dev: Labelled) -> NDArray[np.float32]:
+        """Return the logits of the whole system on dev (N, K): of a stack, each row's from weights of the other folds."""
+        if self.stacked is not None:
+            return np.asarray(self.stacked.held_out, np.float32)
+        return self.model_logits(dev.texts, "classify dev")
 
 
 def learn(data: LabelledData, embedded: Embedded, experiment: ClassifyExperiment, run: Run) -> Trained:
@@ -100,7 +113,15 @@ def learn(data: LabelledData, embedded: Embedded, experiment: ClassifyExperiment
     tuned: PreTrainedModel | PeftModel = add_lora(model, method) if isinstance(method, settings.Lora) else model
     outcome = train(tuned, tokenizer, data, experiment, run)
     final = fold(tuned) if isinstance(tuned, PeftModel) else tuned
-    return Trained(model=final, tokenizer=tokenizer, outcome=outcome, bf16=bf16)
+    trained = Trained(model=final, tokenizer=tokenizer, outcome=outcome, bf16=bf16)
+    return stack(trained, data, experiment) if isinstance(method, settings.Stack) else trained
+
+
+def stack(trained: Trained, data: LabelledData, experiment: ClassifyExperiment) -> Trained:
+    """Combine a classifier with TF-IDF; the dev score becomes that of both, cross-fitted."""
+    raw = trained.model_logits(data.dev.texts, "classify dev")
+    found = fit_stack(raw, data.train, data.dev, experiment.selection.metric, experiment.seed)
+    return replace(trained, stacked=found, outcome=replace(trained.outcome, best_score=found.dev["stack"]))
 
 
 def distil(

@@ -52,6 +52,7 @@ WAYS: dict[str, Way] = {
     "zero_shot": Way("classify-zeroshot"),
     "full": Way("classify-full"),
     "lp_ft": Way("classify-lpft"),
+    "stack": Way("classify-lpft", ("method=stack",)),
     "lora": Way("classify-lora"),
     "few_shot": Way("classify-fewshot", ("model.max_seq_length=128", "method.draws=5")),
     "distil": Way("classify-distil", taught=True),
@@ -167,9 +168,8 @@ def _scores(found: Mapping[str, Any], system: str) -> list[str]:
     difference = ""
     for row in found["comparisons"]:
         if system == "tuned" and (row["b"], row["metric"]) == ("tfidf_lr", "f1_macro"):
-            difference = (
-                f"{number(row['difference'], sign=True)} {bracket(row['low'], row['high'])}, {probability(row['p'])}"
-            )
+            p = probability(row.get("p_adjusted", row["p"]))
+            difference = f"{number(row['difference'], sign=True)} {bracket(row['low'], row['high'])}, {p}"
     return [
         f"{number(headline['value'])} {bracket(headline['low'], headline['high'])}",
         difference,

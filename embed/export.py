@@ -19,6 +19,14 @@ from finewise.record import Score, rows
 from finewise.references import model_reference
 from finewise.report import page
 from finewise.run import MODEL, REPORT, Run
+from finewise.vectors import vectors_of
+
+SIMILARITY = {
+    "cosine": "cosine",
+    "dot": "dot product",
+    "euclidean": "Euclidean distance",
+    "manhattan": "Manhattan distance",
+}
 
 
 def save_model(
@@ -48,7 +56,7 @@ def write_record(
         {
             "device": describe(device, use_bf16(experiment.run.precision, device)),
             "seed": experiment.seed,
-            "model": {"name": experiment.model.name, "max_seq_length": model.max_seq_length, "saved": MODEL},
+            "model": {"name": experiment.model.name, **vectors_of(model), "saved": MODEL},
             "data": {
                 "name": experiment.data.name,
                 "revision": data.revision,
@@ -58,6 +66,7 @@ def write_record(
             },
             "scores": rows([*proof.scores, *on_dev]),
             "comparisons": rows(proof.comparisons),
+            "baselines": proof.baselines,
             "words": [worth.said.text] if worth else [],
             "curve": worth.summary() if worth else None,
             "cost": outcome.cost(device),
@@ -85,6 +94,8 @@ def model_card(model: Encoder, data: EmbedData, outcome: Outcome, proof: Proof, 
         "tags": ["sentence-transformers", "feature-extraction", "finewise"],
         **({"base_model": hub_id} if isinstance(hub_id := model_reference(base), str) else {}),
     }
+    tokens = model.max_seq_length
+    limit = f"Texts are cut at {tokens} tokens." if tokens else "Texts are read whole, however long."
     usage = f"""```python
 from sentence_transformers import SentenceTransformer
 
@@ -94,7 +105,7 @@ documents = model.encode_document(["..."])
 scores = model.similarity(queries, documents)
 ```
 
-Embeddings of {dimension(model)} dimensions, compared by cosine. Texts are cut at {model.max_seq_length} tokens.{cut}
+Embeddings of {dimension(model)} dimensions, compared by {SIMILARITY[model.similarity_fn_name]}. {limit}{cut}
 """
     chosen_by = label(experiment.selection.metric)
     training = f"""Loss {loss}, {outcome.best_step} of {outcome.steps} steps (dev chose by {chosen_by}), batch size

@@ -6,6 +6,7 @@ from embed.config import EmbedExperiment
 from embed.inputs import refuse_dims
 from finewise.device import pick_device
 from finewise.encoder import Encoder, dimension, load_encoder
+from finewise.errors import InputError
 
 
 def load_for(experiment: EmbedExperiment) -> Encoder:
@@ -21,4 +22,9 @@ def load_for(experiment: EmbedExperiment) -> Encoder:
         experiment.model, device, execution=experiment.execution, micro_batch_tokens=experiment.micro_batch_tokens
     )
     refuse_dims(experiment, dimension(model))
+    if experiment.matryoshka.dims and model.similarity_fn_name != "cosine":
+        raise InputError(
+            f"matryoshka.dims trains leading dimensions as unit vectors, and {experiment.model.name} compares by "
+            f"{model.similarity_fn_name}; leave it out, or set model.similarity=cosine"
+        )
     return model

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from benchmarks.baselines import BM25
 from benchmarks.remembered import identity, known, remembered
-from benchmarks.retrieval import EncoderSearcher, Result, evaluate_dims, evaluate_retrieval
-from benchmarks.significance import compare, scores
+from benchmarks.retrieval import EncoderSearcher, Result, compare, evaluate_dims, evaluate_retrieval, scores
+from benchmarks.rows import corrected
+from benchmarks.text.language import unclaimed
 from embed.config import EmbedExperiment
 from finewise.data.retrieval import RetrievalSet
 from finewise.encoder import Encoder, dimension, load_encoder
@@ -16,11 +18,12 @@ from finewise.run import Run
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
-    """All systems on all benchmarks: per query, as scores with intervals, and compared."""
+    """All systems on all benchmarks: per query, as scores with intervals, and compared; how BM25 read each of them."""
 
     results: list[Result]
     scores: list[Score]
     comparisons: list[Comparison]
+    baselines: dict[str, dict[str, Any]]
 
 
 def score_dev(model: Encoder, dev: RetrievalSet, experiment: EmbedExperiment) -> float:
@@ -65,18 +68,22 @@ def prove(
     dims = [full, *sorted({*experiment.matryoshka.dims} - {full}, reverse=True)]
     baseline = Untuned(untuned, experiment, str(model.device))
     results: list[Result] = []
-    pairs: list[tuple[Result, Result]] = []
+    compared: list[Comparison] = []
+    readings: dict[str, Any] = {}
     for task in sets:
         tuned = evaluate_dims(task, _searcher("tuned", model, experiment), metrics, depth, dims)
         before = baseline.results(task, metrics, depth, dims)
-        bm25 = words(task, metrics, depth)
+        bm25 = words(task, metrics, depth, experiment.scoring.language)
+        readings[task.name] = BM25(language=experiment.scoring.language).reading(task)
         results += [*tuned, *before, bm25]
-        pairs += [*zip(tuned, before, strict=True), (tuned[0], bm25)]
-    resamples, seed = experiment.scoring.resamples, experiment.seed
+        pairs = [*zip(tuned, before, strict=True), (tuned[0], bm25)]
+        rows = [row for a, b in pairs for row in compare(a, b)]
+        compared += unclaimed(rows, {BM25.name: readings[task.name]}, task.name)
     return Proof(
         results=results,
-        scores=[score for result in results for score in scores(result, resamples, seed)],
-        comparisons=[row for a, b in pairs for row in compare(a, b, resamples, seed)],
+        scores=[score for result in results for score in scores(result)],
+        comparisons=corrected(compared),
+        baselines={BM25.name: readings},
     )
 
 
@@ -84,20 +91,20 @@ def dev_scores(model: Encoder, dev: RetrievalSet, before: Result, experiment: Em
     """Return all systems' scores on dev, by the metric that chose.
 
     Args:
-        model: The tuned model.
+        model: The fine-tuned model.
         dev: Dev.
-        before: What the untuned model found there.
+        before: What the base model found there.
         experiment: The settings.
     """
     metric, depth = experiment.selection.metric, experiment.scoring.depth
     tuned = evaluate_retrieval(dev, _searcher("tuned", model, experiment), [metric], depth)
-    results = [tuned, before, words(dev, [metric], depth)]
-    return [score for result in results for score in scores(result, experiment.scoring.resamples, experiment.seed)]
+    results = [tuned, before, words(dev, [metric], depth, experiment.scoring.language)]
+    return [score for result in results for score in scores(result)]
 
 
-def words(task: RetrievalSet, metrics: Sequence[str], depth: int) -> Result:
+def words(task: RetrievalSet, metrics: Sequence[str], depth: int, language: str = "auto") -> Result:
     """Return BM25's result."""
-    bm25 = BM25()
+    bm25 = BM25(language=language)
     (result,) = remembered(
         identity(bm25), bm25.name, task, metrics, depth, lambda: [evaluate_retrieval(task, bm25, metrics, depth)]
     )

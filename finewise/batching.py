@@ -59,14 +59,15 @@ def packs(lengths: Sequence[int], budget: int) -> list[list[int]]:
     # Two packs of half the budget are faster than a full one and a leftover.
     share = total / max(1, -(-total // budget))
     groups: list[list[int]] = []
-    done = 0
+    done = size = 0
     for index in order:
-        size = sum(lengths[other] for other in groups[-1]) if groups else 0
         full = bool(groups) and (done >= share * len(groups) or size + lengths[index] > budget)
         if not groups or full:
             groups.append([index])
+            size = lengths[index]
         else:
             groups[-1].append(index)
+            size += lengths[index]
         done += lengths[index]
     return groups
 

@@ -5,6 +5,7 @@ class can know by itself; an experiment class checks combinations.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,9 +65,13 @@ class SplitsConfig:
     test: str | None = setting(None, "held-out rows that are read once, at the end (null: split off train)")
     dev_size: float = setting(0.1, "when dev is split off: a share below 1, or a number of rows")
     test_size: float = setting(0.1, "when test is split off: a share below 1, or a number of rows")
-    max_train_rows: int | None = setting(None, "train on at most this many rows, drawn by the seed (null: all)")
+    split_seed: int = setting(
+        42, "seed of the splits and of the dev rows that are kept: runs with other seeds share dev and test, so compare"
+    )
+    max_train_rows: int | None = setting(None, "train on at most this many rows, sampled with the seed (null: all)")
 
     def __post_init__(self) -> None:
+        at_least("data.split_seed", self.split_seed, 0)
         for key in ("dev_size", "test_size", "max_train_rows"):
             positive(f"data.{key}", getattr(self, key))
 
@@ -86,10 +91,10 @@ class DataConfig(SplitsConfig):
     columns: ColumnsConfig = setting(ColumnsConfig, "which columns hold what")
     relevant_score: float = setting(0.5, "with scores: held-out pairs count as relevant from this score on")
     max_dev_queries: int | None = setting(
-        None, "choose on at most this many dev queries, drawn by the seed (null: all)"
+        None, "choose on at most this many dev queries, sampled with data.split_seed (null: all)"
     )
     max_dev_corpus: int | None = setting(
-        None, "rank at most this many documents on dev: the relevant ones and others drawn by the seed (null: all)"
+        None, "rank at most this many documents on dev: the relevant ones and others sampled with data.split_seed"
     )
 
     def __post_init__(self) -> None:
@@ -128,7 +133,9 @@ class LabelDataConfig(SplitsConfig):
     )
     order: list[str] = setting(list, "kind=ordinal: the labels from lowest to highest (empty: by number)")
     separator: str = setting("/", "kind=hierarchical: what separates the levels of a label")
-    max_dev_rows: int | None = setting(None, "choose on at most this many dev rows, drawn by the seed (null: all)")
+    max_dev_rows: int | None = setting(
+        None, "choose on at most this many dev rows, sampled with data.split_seed (null: all)"
+    )
 
     def __post_init__(self) -> None:
         SplitsConfig.__post_init__(self)
@@ -181,6 +188,12 @@ class LabelAuditConfig(AuditConfig):
         at_least("audit.min_rows", self.min_rows, 1)
 
 
+POOLINGS = ("mean", "cls", "lasttoken", "weightedmean", "max", "mean_sqrt_len_tokens")
+SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
+EMBEDS = ("max_seq_length", "query_prompt", "document_prompt", "pooling", "similarity")
+"""Settings of a model that embedding models alone have."""
+
+
 @dataclass(slots=True, kw_only=True)
 class ModelConfig:
     """The model to start from."""
@@ -191,12 +204,31 @@ class ModelConfig:
     )
     revision: str | None = setting(None, "git revision of a hub model")
     max_seq_length: int | None = setting(None, "cut texts at this many tokens (null: the model's own limit)")
-    query_prompt: str = setting("", "text put before every anchor, such as 'query: '")
-    document_prompt: str = setting("", "text put before every positive and negative, such as 'passage: '")
+    query_prompt: str = setting("", "text put before every anchor, such as 'query: ' (empty: the model's own)")
+    document_prompt: str = setting(
+        "", "text put before every positive and negative, such as 'passage: ' (empty: the model's own)"
+    )
+    pooling: str | None = setting(
+        None,
+        "how the states of a text's tokens become its vector (null: as the model's sentence-transformers files say; without "
+        "them the mean, of a causal language model the last token)",
+        POOLINGS,
+    )
+    similarity: str | None = setting(
+        None,
+        "how two vectors are compared, in training and in search (null: as the model says, else cosine)",
+        SIMILARITIES,
+    )
     trust_remote_code: bool = setting(False, "run Python code that the model's folder brings")
 
     def __post_init__(self) -> None:
         at_least("model.max_seq_length", self.max_seq_length, 8)
+
+    def refuse_unread(self, keys: Sequence[str], why: str) -> None:
+        """Raise if one of these settings is set, which whoever calls does not read."""
+        for key in keys:
+            if getattr(self, key):
+                raise ValueError(f"model.{key} {why}; leave it out")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -327,7 +359,9 @@ class ExperimentConfig:
         False, "also train on parts of the rows: says whether to stop, to label more, or not to fine-tune at all"
     )
     learning_curve: CurveConfig = setting(CurveConfig, "the parts, with curve=true")
-    seed: int = setting(42, "seed of the splits, the order of the rows, dropout and the resampling")
+    seed: int = setting(
+        42, "seed of training: the order of the rows, new weights, dropout; data.split_seed decides the splits"
+    )
     resume: str = setting("never", "auto: finish this command's unfinished run, if there is one", ("never", "auto"))
     name: str = setting("default", "name of the experiment, the folder of its runs")
 
@@ -358,8 +392,11 @@ class AuditRunConfig:
     data: DataConfig = setting(DataConfig, "the data")
     audit: AuditConfig = setting(AuditConfig, "what is looked for")
     model: ModelConfig = setting(ModelConfig, "whose tokenizer and limit tell what will be cut")
-    seed: int = setting(42, "seed of the splits and samples")
+    seed: int = setting(42, "seed of the samples")
     output: str | None = setting(None, "also write the findings to this JSON file")
+
+    def __post_init__(self) -> None:
+        self.model.refuse_unread(("pooling", "similarity"), "is not read by an audit")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -369,12 +406,13 @@ class LabelAuditRunConfig:
     data: LabelDataConfig = setting(LabelDataConfig, "the data")
     audit: LabelAuditConfig = setting(LabelAuditConfig, "what is looked for")
     model: ModelConfig = setting(ModelConfig, "whose tokenizer and limit tell what will be cut")
-    seed: int = setting(42, "seed of the splits and samples")
+    seed: int = setting(42, "seed of the samples")
     output: str | None = setting(None, "also write the findings to this JSON file")
     suspects: str | None = setting(None, "also write all likely label errors, the likeliest first, to this CSV file")
     show: int = setting(20, "likely label errors shown")
 
     def __post_init__(self) -> None:
         at_least("show", self.show, 0)
+        self.model.refuse_unread(("pooling", "similarity"), "is not read by an audit")
         if not self.audit.label_errors and self.suspects is not None:
             raise ValueError("suspects needs audit.label_errors=true, which looks for them")

@@ -46,6 +46,17 @@ def say(text: str) -> None:
         err.print(text, markup=False, soft_wrap=True)
 
 
+_said: set[tuple[str, ...]] = set()
+
+
+def say_once(text: str) -> None:
+    """Say what a run would else repeat whenever it loads its model: once for each log file that it goes to."""
+    files = [getattr(handler, "baseFilename", "") for handler in logging.getLogger().handlers]
+    if (text, *files) not in _said:
+        _said.add((text, *files))
+        say(text)
+
+
 def spoken(seconds: float) -> str:
     """Return a time as people say it: 40 s, 12 min, 2.5 h."""
     if seconds < 90:

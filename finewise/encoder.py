@@ -7,13 +7,16 @@ from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Router
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from finewise.batching import longest_first
+from finewise.checkpoint import missing_weights, read_json, refuse_random, settle_padding, silent
 from finewise.config import ModelConfig
+from finewise.data.tokens import own_prompts
 from finewise.device import pick_device, quiet
 from finewise.errors import InputError
 from finewise.execution import (
@@ -26,9 +29,11 @@ from finewise.execution import (
     recomputes,
 )
 from finewise.fused import fused
+from finewise.limits import known_limit, reading_limit, refuse_beyond, usable_positions
 from finewise.references import model_reference
+from finewise.vectors import settle_vectors
 
-_READ = {"prompt", "advance", "normalize_embeddings", "truncate_dim", "convert_to_tensor"}
+_READ = {"prompt", "advance", "normalize_embeddings", "truncate_dim", "convert_to_tensor", "task"}
 
 _DEFAULTS = {
     "output_value": "sentence_embedding",
@@ -57,6 +62,15 @@ class Encoder(SentenceTransformer):
     execution: Execution = Execution("padded", CPU_TOKENS)
     recompute: str = "never"
     activation_bytes: float = 0.0
+
+    @property
+    def max_seq_length(self) -> int | None:
+        """Tokens at which texts are truncated; None if the model has no limit."""
+        return known_limit(super().max_seq_length)
+
+    @max_seq_length.setter
+    def max_seq_length(self, value: int | None) -> None:
+        SentenceTransformer.max_seq_length.fset(self, value)  # type: ignore[attr-defined]  # super() has no setters
 
     def execute(self, execution: str, micro_batch_tokens: int | None = None) -> Execution:
         """Compute batches in this way from now on; see `finewise.execution.attach`.
@@ -133,7 +147,9 @@ class Encoder(SentenceTransformer):
         }
         texts = isinstance(inputs, list) and len(inputs) > 0 and all(isinstance(text, str) for text in inputs)
         plain = all(given.get(key, value) == value for key, value in _DEFAULTS.items())
-        if args or not texts or not plain or set(given) - _READ - set(_DEFAULTS) or self.execution.mode == "padded":
+        routed = "task" in given and any(isinstance(module, Router) for module in self)  # queries take another way
+        more = args or routed or set(given) - _READ - set(_DEFAULTS)
+        if more or not texts or not plain or self.execution.mode == "padded":
             found = super().encode(inputs, *args, **kwargs)
             if advance is not None:
                 advance(1 if isinstance(inputs, str) else len(inputs))
@@ -203,15 +219,21 @@ def dimension(model: SentenceTransformer) -> int:
 
 
 def load_encoder(
-    config: ModelConfig, device: str = "auto", *, execution: str = "auto", micro_batch_tokens: int | None = None
+    config: ModelConfig,
+    device: str = "auto",
+    *,
+    execution: str = "auto",
+    micro_batch_tokens: int | None = None,
+    compared: bool = True,
 ) -> Encoder:
     """Load the model with fp32 weights (autocast lowers the precision of the computation, never of the weights).
 
     Args:
-        config: Where the model is, its limit and its prompts.
+        config: Where the model is, its limit, its prompts, its pooling and its similarity.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         execution: "padded", "sorted", "packed" or "auto"; see `finewise.execution.attach`.
         micro_batch_tokens: Tokens computed at a time; None takes what is fast on the device.
+        compared: Whether the vectors are compared by the model's similarity; see `finewise.vectors.settle_vectors`.
 
     Raises:
         InputError: There is no such model, its weights are missing or broken, or the hub cannot be reached.
@@ -220,28 +242,67 @@ def load_encoder(
     reference = model_reference(config.name)
     prompts = {"query": config.query_prompt, "document": config.document_prompt}
     try:
-        model = Encoder(
-            str(reference),
-            device=pick_device(device),
-            revision=config.revision,
-            trust_remote_code=config.trust_remote_code,
-            model_kwargs={"dtype": torch.float32},
-            prompts={key: text for key, text in prompts.items() if text} or None,
-        )
+        with silent():
+            model = Encoder(
+                str(reference),
+                device=pick_device(device),
+                revision=config.revision,
+                trust_remote_code=config.trust_remote_code,
+                model_kwargs={"dtype": torch.float32},
+                prompts={key: text for key, text in prompts.items() if text} or None,
+            )
+        _refuse_random(model, config)
+    except InputError:
+        raise
     except Exception as error:
         raise InputError(f"model.name={config.name}: cannot load it: {_first_line(error)}") from error
-    if config.max_seq_length is not None:
-        limit = model.max_seq_length
-        positions = getattr(getattr(model[0], "model", None), "config", None)
-        most = getattr(positions, "max_position_embeddings", None) or limit
-        if most is not None and config.max_seq_length > most:
-            raise InputError(
-                f"model.max_seq_length must be at most {most} with {config.name}, which has no positions beyond; "
-                f"got {config.max_seq_length}"
-            )
+    # The library looks for a prompt called "document" first, which is always there, and so never finds the others.
+    model.prompts |= own_prompts(model.prompts)
+    settle_vectors(model, config, str(reference), compared=compared)
+    inner = transformer(model)
+    if inner is not None:
+        settle_padding(
+            model, lambda text: model(text)["sentence_embedding"], model.tokenizer, config.name, type(inner).__name__
+        )
+        _settle_limit(model, inner, config)
+    elif config.max_seq_length is not None:
         model.max_seq_length = config.max_seq_length
     model.execute(execution, micro_batch_tokens)
     return model
+
+
+def _refuse_random(model: Encoder, config: ModelConfig) -> None:
+    """Refuse random weights of the transformer inside; the pooler, of which a Pooling module reads nothing, may be random.
+
+    Raises:
+        InputError: Weights are missing.
+    """
+    first: Any = model[0]
+    inner = getattr(first, "model", None)
+    if not isinstance(inner, PreTrainedModel) or hasattr(inner, "peft_config"):
+        return
+    stored = read_json(str(inner.name_or_path), "modules.json", config.revision) or []
+    folder = next((entry["path"] for entry in stored if entry["idx"] == 0), "")
+    source = {"revision": config.revision, "trust_remote_code": config.trust_remote_code, "subfolder": folder}
+    missing = missing_weights(inner, source)
+    if getattr(first, "module_output_name", "") == "token_embeddings":
+        missing = {key for key in missing if "pooler" not in key}
+    refuse_random(config.name, missing, type(inner).__name__)
+
+
+def _settle_limit(model: Encoder, inner: PreTrainedModel, config: ModelConfig) -> None:
+    """Let the model truncate texts at `max_seq_length`, or at what it says itself and has positions for.
+
+    Raises:
+        InputError: It has fewer positions.
+    """
+    stated = inner.config.to_dict()
+    limit = reading_limit(stated, model.max_seq_length)
+    if config.max_seq_length is not None:
+        refuse_beyond(config, usable_positions(stated) or limit)
+        limit = config.max_seq_length
+    if limit is not None:
+        model.max_seq_length = limit
 
 
 def _first_line(error: Exception) -> str:

@@ -39,6 +39,7 @@ def fingerprint(model: SentenceTransformer, *, bf16: bool) -> str | None:
         "default_prompt": model.default_prompt_name,
         "limit": model.max_seq_length,
         "truncate_dim": model.truncate_dim,
+        "similarity": str(model.similarity_fn_name),
         "execution": repr(getattr(model, "execution", None)),
         "device": describe(str(model.device), bf16),
         "threads": torch.get_num_threads(),

@@ -9,7 +9,7 @@ import math
 import os
 import shutil
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from finewise import processes
 from finewise.config import DEV_KEY, ExperimentConfig
 from finewise.console import err, say, spoken
 from finewise.device import fast_bf16, peak_memory, pick_device, use_bf16
+from finewise.ending import fell_from
 from finewise.errors import InputError
 from finewise.record import write_json
 from finewise.references import hub_commit
@@ -47,7 +48,10 @@ class Seen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a training led to: the chosen step, its dev score, the evaluations, and what was read."""
+    """What a training led to: the chosen step, its dev score, the evaluations, and what was read.
+
+    `history` has (step, dev score) of each evaluation; `planned` is the number of steps had nothing stopped it early.
+    """
 
     steps: int
     best_step: int
@@ -55,6 +59,9 @@ class Outcome:
     evaluations: int
     stopped_early: bool
     seen: Seen
+    history: list[tuple[int, float]] = field(default_factory=list)
+    planned: int = 0
+    patience: int | None = None
 
     def after(self, before: "Outcome") -> "Outcome":
         """Return what both led to, one training after the other: the second chose, counted from the first's first step."""
@@ -63,6 +70,8 @@ class Outcome:
             steps=before.steps + self.steps,
             best_step=before.steps + self.best_step,
             evaluations=before.evaluations + self.evaluations,
+            history=[(before.steps + step, score) for step, score in self.history],
+            planned=before.steps + self.planned,
             seen=Seen(
                 texts=before.seen.texts + self.seen.texts,
                 tokens=before.seen.tokens + self.seen.tokens,
@@ -97,8 +106,16 @@ class Outcome:
             "steps": self.steps,
             "evaluations": self.evaluations,
             "stopped_early": self.stopped_early,
+            "planned": self.planned,
+            "patience": self.patience,
+            "fell_from": fell_from(self.history, self.best_step),
+            "history": [{"step": step, "score": score} for step, score in self.history],
             "test_reads": test_reads,
         }
+
+
+FEW_STEPS = 50
+"""Optimiser steps below which a training is said to be short."""
 
 
 def total_steps(experiment: ExperimentConfig, batches: int) -> int:
@@ -113,6 +130,20 @@ def total_steps(experiment: ExperimentConfig, batches: int) -> int:
         return optim.max_steps
     per_epoch = max(1, -(-batches // optim.gradient_accumulation_steps))
     return max(1, math.ceil(per_epoch * optim.epochs - 1e-9))
+
+
+def few_steps(steps: int) -> str:
+    """Return what is to be said of a training of so many steps; empty if they are enough to learn something.
+
+    >>> few_steps(50), few_steps(1)[:26]
+    ('', 'the training has 1 step, f')
+    """
+    if steps >= FEW_STEPS:
+        return ""
+    return (
+        f"the training has {steps} step{'s' if steps > 1 else ''}, fewer than {FEW_STEPS}: the weights hardly move, and "
+        "a small difference may be all that is found; lower optim.batch_size, or raise optim.epochs or optim.max_steps"
+    )
 
 
 def training_arguments(
@@ -227,14 +258,17 @@ def fit(trainer: Trainer, run: Run, seen: Seen, *, patience: int | None) -> Outc
         raise RuntimeError(f"{best}: the best checkpoint is missing or not whole")
     # The Trainer loads the best weights as well, but only logs an error when that fails and keeps the last ones.
     trainer._load_from_checkpoint(str(best))
-    evaluations = _evaluations(state, key)
+    history = _history(state, key)
     return Outcome(
         steps=state.global_step,
         best_step=int(state.best_global_step or 0),
         best_score=float(state.best_metric or 0.0),
-        evaluations=len(evaluations),
+        evaluations=len(history),
         stopped_early=state.global_step < state.max_steps,
         seen=seen,
+        history=history,
+        planned=state.max_steps,
+        patience=patience,
     )
 
 
@@ -301,9 +335,10 @@ def _read_seen(checkpoint: Path) -> tuple[int, int, float]:
     return int(content["texts"]), int(content["tokens"]), float(content["seconds"])
 
 
-def _evaluations(state: TrainerState, key: str) -> list[float]:
-    """Return the dev scores so far, in order, one per evaluated step."""
-    return list({entry["step"]: entry[key] for entry in state.log_history if key in entry}.values())
+def _history(state: TrainerState, key: str) -> list[tuple[int, float]]:
+    """Return (step, dev score) so far, in order, one per evaluated step."""
+    found = {int(entry["step"]): float(entry[key]) for entry in state.log_history if key in entry}
+    return list(found.items())
 
 
 def _exhausted(state: TrainerState, key: str, patience: int | None) -> bool:
@@ -311,7 +346,7 @@ def _exhausted(state: TrainerState, key: str, patience: int | None) -> bool:
 
     Read from the history alone, so that a resumed run decides as an undisturbed one.
     """
-    scores = _evaluations(state, key)
+    scores = [score for _, score in _history(state, key)]
     if patience is None or not scores:
         return False
     return len(scores) - 1 - scores.index(max(scores)) >= patience

@@ -38,8 +38,8 @@ def check_inputs(experiment: ExperimentConfig, references: Mapping[str, str], *,
 def check_split(key: str, start: Path | str, experiment: ExperimentConfig) -> None:
     """Refuse to go on from a model of a run that trained on what is test now.
 
-    Splits of a file that brings none are drawn by the seed: under another seed most test rows were the earlier run's training
-    rows.
+    Splits of a file that brings none are sampled with data.split_seed: under another one most test rows were the earlier run's
+    training rows.
 
     Args:
         key: The setting that names the model.
@@ -61,8 +61,9 @@ def check_split(key: str, start: Path | str, experiment: ExperimentConfig) -> No
         return  # no folder of a run
     if pins.get("data.train") != revision(data.train):
         return
-    now = {"seed": experiment.seed, **{f"data.{name}_size": getattr(data, f"{name}_size") for name in drawn}}
-    before = {"seed": then.get("seed"), **{f"data.{name}_size": then["data"].get(f"{name}_size") for name in drawn}}
+    now = {"data.split_seed": data.split_seed, **{f"data.{name}_size": getattr(data, f"{name}_size") for name in drawn}}
+    seed = then["data"].get("split_seed", then.get("seed"))
+    before = {"data.split_seed": seed, **{f"data.{name}_size": then["data"].get(f"{name}_size") for name in drawn}}
     other = [f"{name}={value}" for name, value in before.items() if value != now[name]]
     if other:
         raise InputError(

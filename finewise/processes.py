@@ -7,6 +7,8 @@ import os
 import sys
 from typing import Any
 
+from finewise.errors import InputError
+
 
 def world() -> int:
     """Return how many processes train together, as the launcher says."""
@@ -21,6 +23,24 @@ def local_rank() -> int:
 def is_first() -> bool:
     """Tell whether this process writes and prints."""
     return int(os.environ.get("RANK", "0")) == 0
+
+
+def refuse_several(program: str) -> None:
+    """Refuse to run a program that does not divide its work as several processes, which would all write the same files.
+
+    Args:
+        program: As it is called, such as "longctx.train".
+
+    Raises:
+        InputError: A launcher started more than one process; in the others than the first, the process ends in silence.
+    """
+    if world() > 1:
+        if not is_first():
+            raise SystemExit(2)
+        raise InputError(
+            f"{program} runs as one process, and WORLD_SIZE is {world()}: start it with python -m {program}, without torchrun "
+            "or accelerate launch"
+        )
 
 
 def share(value: Any, device: str = "auto") -> Any:

@@ -21,7 +21,10 @@ FILE = "record.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """One number on one benchmark, with its 95% interval. `system` is "tuned", "untuned" or a baseline's name."""
+    """One number on one benchmark, with its 95% interval (None: it has none).
+
+    `system` is "tuned", "untuned" or a baseline's name; `clusters` is of how many clusters the n rows are, None: each is alone.
+    """
 
     benchmark: str
     data_revision: str
@@ -29,24 +32,35 @@ class Score:
     system: str
     metric: str
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     n: int
+    clusters: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """A paired comparison: `difference` is a minus b, with its 95% interval and the p-value of `test`."""
+    """A paired comparison: `difference` is a minus b, with its 95% interval and the p-value of `test`.
+
+    Attributes:
+        low: None where no interval is defined, as `high`.
+        p: Of `test`; None where there is too little to test, which `test` says then.
+        p_adjusted: p after Holm's correction over the comparisons of one table.
+        detectable: The smallest true difference that such a sample shows with 80% probability.
+    """
 
     benchmark: str
     metric: str
     a: str
     b: str
     difference: float
-    low: float
-    high: float
-    p: float
+    low: float | None
+    high: float | None
+    p: float | None
     test: str
+    p_adjusted: float | None = None
+    detectable: float | None = None
+    split: str = "test"
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from finewise.errors import InputError
@@ -82,19 +83,63 @@ def model_reference(name: str, revision: str | None = None, *, gguf: bool = Fals
 TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
 
 
-def _is_whole(file: Path) -> bool:
-    """Tell from its header whether a safetensors file has all its bytes."""
+def _tensors(file: Path) -> list[str] | None:
+    """Return from its header the names in a safetensors file; None if it has not all its bytes."""
     size = file.stat().st_size
     with file.open("rb") as opened:
         length = int.from_bytes(opened.read(8), "little")
         if not 2 <= length <= size - 8:
-            return False
+            return None
         try:
             header = json.loads(opened.read(length))
-            ends = [tensor["data_offsets"][1] for key, tensor in header.items() if key != "__metadata__"]
+            ends = {key: tensor["data_offsets"][1] for key, tensor in header.items() if key != "__metadata__"}
         except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError):
-            return False
-    return size == 8 + length + max(ends, default=0)
+            return None
+    return list(ends) if size == 8 + length + max(ends.values(), default=0) else None
+
+
+def _listed(file: Path) -> list[str] | None:
+    """Return the names that an index of several files lists, none for another file; None if the index is damaged."""
+    if file.suffix != ".json":
+        return []
+    try:
+        return list(json.loads(file.read_text(encoding="utf-8"))["weight_map"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+WRAPPED = ("module.", "_orig_mod.")
+"""What torch's DataParallel and torch.compile put before the names of weights."""
+
+
+def _check_names(names: Sequence[str], place: Path, name: str) -> None:
+    """Refuse names of weights from which it is plain that the library would draw some at random; loaders see the others.
+
+    Raises:
+        InputError: They were saved from a wrapped model, or a layer between others is missing.
+    """
+    for prefix in WRAPPED:
+        if names and all(key.startswith(prefix) for key in names):
+            raise InputError(
+                f"model.name={name}: all weights in {place} begin with '{prefix}', so that none fits the model and all would "
+                f"be random; save the model inside the wrapper (model.{prefix.removesuffix('.')}.save_pretrained)"
+            )
+    try:
+        config = json.loads((place / "config.json").read_text(encoding="utf-8"))
+        layers = next((config[key] for key in ("num_hidden_layers", "n_layer", "num_layers") if key in config), None)
+    except (OSError, ValueError, TypeError):
+        return  # whoever loads it says what is wrong
+    numbers: dict[str, set[int]] = {}
+    for key in names:
+        if found := re.match(r"(.*?)\.(\d+)\.", key):
+            numbers.setdefault(found[1], set()).add(int(found[2]))
+    for stack, there in numbers.items():
+        gaps = sorted(set(range(max(there))) - there)
+        if gaps and max(there) + 1 == layers:
+            raise InputError(
+                f"model.name={name}: {place} has no weights of {stack}.{gaps[0]}, which would be random; save or download the "
+                "model again"
+            )
 
 
 def check_hub(name: str, revision: str | None) -> None:
@@ -196,8 +241,10 @@ def check_model_folder(folder: Path, name: str) -> Path:
         for file in weights:
             if file.stat().st_size == 0:
                 raise InputError(f"model.name={name}: {file} is empty; save or download the model again")
-            if file.suffix == ".safetensors" and not _is_whole(file):
+            tensors = _tensors(file) if file.suffix == ".safetensors" else _listed(file)
+            if tensors is None:
                 raise InputError(f"model.name={name}: {file} is cut off or damaged; save or download the model again")
+            _check_names(tensors, place, name)
         if not any((where / file).is_file() for where in (place, folder) for file in TOKENIZERS):
             raise InputError(
                 f"model.name={name}: {place} has no tokenizer (tokenizer.json, vocab.txt, ...); without it every text would "

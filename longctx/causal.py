@@ -21,7 +21,7 @@ from finewise.console import progress, say
 from finewise.device import autocast, use_bf16
 from finewise.execution import Execution, choose
 from finewise.features import numbered
-from finewise.fit import Outcome, Seen, callbacks, fit, needed_space, total_steps, training_arguments
+from finewise.fit import Outcome, Seen, callbacks, few_steps, fit, needed_space, total_steps, training_arguments
 from finewise.packing import Packing
 from finewise.run import Run
 from longctx.blocks import Blocks, Numbers
@@ -67,6 +67,9 @@ def train_lm(
     assert isinstance(base, PreTrainedModel)
     before = base.config._attn_implementation
     key = DEV_KEY.format(metric=experiment.selection.metric)
+    steps = total_steps(experiment, -(-len(rows) // (experiment.optim.batch_size * processes.world())))
+    if told := few_steps(steps):
+        say(f"note: {told}")
     seen = Seen()
     try:
         execution, told = plan(model, rows, experiment)
@@ -78,7 +81,7 @@ def train_lm(
                     TrainingArguments,
                     experiment,
                     run,
-                    steps=total_steps(experiment, -(-len(rows) // (experiment.optim.batch_size * processes.world()))),
+                    steps=steps,
                     metric=key,
                     remove_unused_columns=False,
                     label_names=["labels"],

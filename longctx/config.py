@@ -6,7 +6,6 @@ How positions are stretched, the group `rope`: `longctx.rope_config`.
 from dataclasses import dataclass, fields, replace
 from itertools import accumulate, pairwise
 
-from benchmarks.config import ResamplingConfig
 from benchmarks.needle.config import NeedleConfig, PasskeyConfig
 from benchmarks.perplexity_config import PerplexityConfig
 from finewise.config import ColumnsConfig, ExperimentConfig, SplitsConfig, at_least, positive, setting
@@ -105,7 +104,9 @@ class LongDataConfig(SplitsConfig):
     relevant_score: float = setting(
         0.5, "objective=contrastive, with scores: rows count as positive pairs from this score on"
     )
-    max_dev_rows: int | None = setting(None, "choose on at most this many dev rows, drawn by the seed (null: all)")
+    max_dev_rows: int | None = setting(
+        None, "choose on at most this many dev rows, sampled with data.split_seed (null: all)"
+    )
 
     def __post_init__(self) -> None:
         SplitsConfig.__post_init__(self)
@@ -190,13 +191,14 @@ class LongContextExperiment(ExperimentConfig):
     )
     seeds: int = setting(1, "repeat with so many seeds, from `seed` on; intervals are over seeds and prompts")
     parallel_seeds: int = setting(1, "seeds that run at a time, each in a process of its own (CPU only)")
-    needle: NeedleConfig = setting(NeedleConfig, "needle in a haystack, for language models")
+    needle: NeedleConfig = setting(
+        NeedleConfig, "needle in a haystack, for language models (needle.tasks=[]: read none)"
+    )
     perplexity: PerplexityConfig = setting(PerplexityConfig, "perplexity of held-out documents, for language models")
     passkey: PasskeyConfig = setting(
         PasskeyConfig, "retrieval of what is hidden in long documents, for embedding models"
     )
     chunked: bool = setting(True, "embedding models: score chunk-and-pool and late chunking beside")
-    scoring: ResamplingConfig = setting(ResamplingConfig, "how results are computed")
 
     def __post_init__(self) -> None:
         ExperimentConfig.__post_init__(self)
@@ -260,10 +262,20 @@ class LongContextExperiment(ExperimentConfig):
             raise ValueError(
                 f"selection.metric must be {' or '.join(known)} with objective={name}; got {self.selection.metric}"
             )
+        if not self.embeds and not self.needle.tasks and (not self.adapt or self.selection.metric == "needle"):
+            raise ValueError(
+                "needle.tasks=[] leaves nothing to read with adapt=false; name a task, or use python -m benchmarks.perplexity"
+                if not self.adapt
+                else "selection.metric=needle is of needle.tasks, which is empty; set selection.metric=neg_log_loss"
+            )
         if self.embeds and self.lora.rank:
             raise ValueError("lora.rank is for language models; with objective=contrastive all weights are trained")
         if not self.embeds and (self.model.query_prompt or self.model.document_prompt):
             raise ValueError(f"model.query_prompt and model.document_prompt are for embedding models; objective={name}")
+        if not self.embeds:
+            self.model.refuse_unread(
+                ("pooling", "similarity"), f"is for embedding models and not read with objective={name}"
+            )
         if self.model.max_seq_length is not None:
             raise ValueError(
                 "model.max_seq_length is not read here: stretch.factor or stretch.target says how far to read"

@@ -88,13 +88,13 @@ def load_documents(
     parts, report = read_parts(config, audit, seed)
     for name, most in (("train", config.max_train_rows), ("dev", config.max_dev_rows)):
         if most is not None and most < len(parts[name]):
-            rng = np.random.default_rng(seed)
+            rng = np.random.default_rng(config.split_seed if name == "dev" else seed)
             parts[name] = parts[name].select(np.sort(rng.permutation(len(parts[name]))[:most]))
-    read = text_tokenizer(tokenizer)
+    read, bos = text_tokenizer(tokenizer), tokenizer.bos_token_id
     train, notes, counts = training_blocks(
-        tokenised(parts["train"], read, "train"), objective, config.train, original, target, seed
+        tokenised(parts["train"], read, "train", bos), objective, config.train, original, target, seed
     )
-    dev = reading_blocks(tokenised(parts["dev"], read, "dev"), original, target)
+    dev = reading_blocks(tokenised(parts["dev"], read, "dev", bos), original, target)
     if not dev.predicted:
         raise InputError(
             f"{parts['dev'].documents.reference}: no dev document has two tokens; nothing can be predicted"
@@ -125,7 +125,7 @@ def read_parts(config: LongDataConfig, audit: AuditConfig, seed: int) -> tuple[d
     Raises:
         InputError: Wrong files, leaks, or too few documents to split.
     """
-    parts = _read(config, seed)
+    parts = _read(config, config.split_seed)
     report = audit_documents(parts["train"], [parts["dev"], parts["test"]], audit, seed)
     report.check()
     if audit.leakage == "drop" and len(report.leaked):
@@ -152,10 +152,27 @@ def text_tokenizer(tokenizer: PreTrainedTokenizerBase) -> TextTokenizer:
     return TextTokenizer(backend, None)
 
 
-def tokenised(part: Part, tokenizer: TextTokenizer, name: str) -> Tokenised:
-    """Return the ids of documents, from the cache if they were tokenised before."""
-    return tokenise(
+def tokenised(part: Part, tokenizer: TextTokenizer, name: str, bos: int | None) -> Tokenised:
+    """Return the ids of documents, from the cache if they were tokenised before.
+
+    Args:
+        part: The documents.
+        tokenizer: Gives their ids.
+        name: What the progress bar calls them.
+        bos: The token that begins a text; where a document brings its own, the tokenizer's is taken away.
+    """
+    found = tokenise(
         part.revision, lambda: iter(part.texts()), len(part), tokenizer, prompt="", title=f"tokenise {name}"
+    )
+    starts = found.offsets[:-1][found.lengths >= 2]
+    doubled = starts[(found.ids[starts] == bos) & (found.ids[starts + 1] == bos)]
+    if not len(doubled):
+        return found
+    say(f"note: {name}: {len(doubled):,} of {len(found):,} documents bring their own first token; it is read once")
+    return Tokenised(
+        ids=np.delete(found.ids, doubled),
+        offsets=found.offsets - np.searchsorted(doubled, found.offsets),
+        whole=found.whole - np.isin(found.offsets[:-1], doubled).astype(found.whole.dtype),
     )
 
 

@@ -24,7 +24,7 @@ from longctx.memory import check_batch
 from longctx.passages import cut_documents
 from longctx.retrieval import LongRetrieval
 from longctx.rope_config import DynamicNtk, SelfExtend, StretchConfig
-from longctx.self_extend import check_methods, extend, sizes_of
+from longctx.self_extend import check_methods, extend, positions_of, sizes_of
 from longctx.stretch import stretch_encoder, window
 from longctx.study import DEV_SEEDS
 from longctx.tiny.language import TinyPairs
@@ -103,6 +103,12 @@ class EmbeddingModel:
         if not isinstance(arm.method, DynamicNtk):  # whose positions follow the longest text of what is read at a time
             encoder.execute(self.experiment.execution, self.experiment.micro_batch_tokens)
         return encoder
+
+    def positions(self, arm: Arm) -> str:
+        """Return a text that is the same for arms whose untrained models are."""
+        base = transformer(self.untuned)
+        assert base is not None
+        return positions_of(base.config, arm.method, self.original, self.target)
 
     def adapt(self, arm: Arm, run: Run) -> tuple[Encoder, Outcome]:
         """Return it trained, and what the training led to."""
@@ -200,7 +206,7 @@ class EmbeddingModel:
                     config,
                     experiment.audit,
                     self.untuned.tokenizer,
-                    self.config.document_prompt,
+                    own_prompts(self.untuned.prompts)["document"],
                     seed,
                     original=self.original,
                     target=self.target,

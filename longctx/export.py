@@ -17,7 +17,7 @@ from longctx.arms import UNTUNED, arms_of, subject_of
 from longctx.config import LongContextExperiment
 from longctx.positions import by_system
 from longctx.prove import Proof
-from longctx.rope_config import SelfExtend, name_of
+from longctx.rope_config import SelfExtend, name_of, stretches_nothing
 from longctx.self_extend import sizes_of
 from longctx.study import Found
 from longctx.tiny.models import is_tiny
@@ -72,9 +72,7 @@ def draw(found: Found, experiment: LongContextExperiment, run: Run) -> list[tupl
             for one in found.results
             if one.benchmark == benchmark
         ]
-        figure = length_plots.by_length(
-            results, original=original, resamples=experiment.scoring.resamples, seed=experiment.seed
-        )
+        figure = length_plots.by_length(results, original=original)
         drawn.append((f"{benchmark} by length", benchmark, figure))
         for result in results:
             if result.system in (about, UNTUNED) and not np.isnan(result.depths).all():
@@ -93,6 +91,7 @@ def model_card(found: Found, proof: Proof, experiment: LongContextExperiment) ->
     """Return the model's README.md: how to use it, how far it reads beside others, what it was adapted on, limits."""
     base, facts = experiment.model.name, found.facts["model"]
     own = experiment.rope
+    reads = isinstance(own, SelfExtend) or stretches_nothing(own, facts["target"] / facts["original"])
     library = "sentence-transformers" if experiment.embeds else "transformers"
     hub_id = None if is_tiny(base) else model_reference(base, gguf=not experiment.embeds)
     front = {
@@ -122,7 +121,7 @@ window too, which tell what stretching cost. They hold for texts like those of t
     first = next(iter(proof.headlines))
     return card(
         front,
-        f"{experiment.name}: {base} {'read' if isinstance(own, SelfExtend) else 'stretched'} to {facts['target']:,} tokens",
+        f"{experiment.name}: {base} {'read' if reads else 'stretched'} to {facts['target']:,} tokens",
         _usage(experiment, facts),
         [score for score in proof.scores if score.benchmark == first],
         [row for row in proof.comparisons if row.benchmark == first],
@@ -142,6 +141,8 @@ def _usage(experiment: LongContextExperiment, facts: dict[str, Any]) -> str:
         ]
     about = f"""Rotary positions stretched from {facts["original"]:,} to {facts["target"]:,} tokens by
 `rope={name_of(experiment.rope)}`; they are in config.json (`rope_parameters`), so that no code but the library's is needed."""
+    if stretches_nothing(experiment.rope, facts["target"] / facts["original"]):
+        about = f"""Rotary positions are those of {experiment.model.name}: nothing is stretched."""
     if isinstance(experiment.rope, SelfExtend):
         sizes = sizes_of(experiment.rope, facts["original"], facts["target"])
         code.append("from longctx.self_extend import Sizes, self_extend")

@@ -19,6 +19,8 @@ from benchmarks.needle.reader import evaluating
 from benchmarks.perplexity import perplexity
 from benchmarks.perplexity_config import PerplexityConfig
 from benchmarks.pieces import Names, Pieces, read_pieces
+from benchmarks.rows import corrected
+from benchmarks.table import bracket
 from benchmarks.token_loss import check_fits, guesses_better, token_losses
 from finewise import record
 from finewise.causal import load_causal
@@ -235,9 +237,8 @@ def finish(
     from finewise.report import table as rows_of
 
     by_length.save(run.dir / by_length.FILE, results)
-    resamples, seed = config.scoring.resamples, config.seed
-    scored = [score for result in results for score in by_length.scores(result, resamples, seed)]
-    compared = [row for other in results[:-1] for row in by_length.compare(results[-1], other, resamples, seed)]
+    scored = [score for result in results for score in by_length.scores(result)]
+    compared = corrected([row for other in results[:-1] for row in by_length.compare(results[-1], other)])
     lists, lengths = (
         picture({**starts, SEARCHED: found.factors}),
         length_plots.by_length(results, original=about["model"]["original"]),
@@ -281,6 +282,7 @@ def finish(
 def table(content: dict[str, Any]) -> "Table":
     """Return the perplexities of a record as a table: a row per system, a column per length."""
     from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
     from rich.table import Table
 
     lengths = list(dict.fromkeys(row["metric"] for row in content["scores"]))
@@ -293,7 +295,7 @@ def table(content: dict[str, Any]) -> "Table":
         made.add_row(
             system,
             *(
-                f"{cells[name]['value']:.3f} \\[{cells[name]['low']:.3f}, {cells[name]['high']:.3f}]"
+                escape(f"{cells[name]['value']:.3f} {bracket(cells[name]['low'], cells[name]['high'])}")
                 for name in lengths
             ),
         )

@@ -35,9 +35,11 @@ from longctx.lora import merged, with_lora
 from longctx.memory import check_batch
 from longctx.positions import POSITIONS
 from longctx.rope_config import Abf, RopeConfig, SelfExtend, StretchConfig
-from longctx.self_extend import check_methods, extend, sizes_of
+from longctx.self_extend import check_methods, extend, positions_of, sizes_of
 from longctx.sft import loss as sft_loss
 from longctx.sft.data import SftData, load_chats
+from longctx.sft.ends import name_ends
+from longctx.sft.packed import keeps_chats_apart, packs_per_step
 from longctx.sft.train import train_sft
 from longctx.stretch import raise_limit, stretch, window, with_weights
 from longctx.study import DEV_SEEDS
@@ -68,11 +70,23 @@ class LanguageModel:
         check_methods(self.model, [arm.method for arm in arms_of(experiment)], self.original, self.target)
         self._rows: dict[int, LongData | SftData] = {}
         self._pieces: list[tuple[str, Pieces]] | None = None
+        self._packs = True
+        if experiment.adapt and isinstance(experiment.objective, InstructionTuning) and experiment.objective.packing:
+            self._packs = keeps_chats_apart(self.model)
+            if not self._packs:
+                say(
+                    f"note: objective.packing: a {type(self.model).__name__} does not keep packed chats apart (as "
+                    "convolutional and recurrent layers do not), so each gets a row of its own"
+                )
         if experiment.adapt:
             # Mistakes in the data, and what does not fit, are told before hours of reading.
             for factor in (*experiment.stages.factors[:-1], self.target / self.original):
                 self._data(StretchConfig(factor=factor).window(self.original))
-        self._readings()
+        if not self._readings() and not experiment.needle.tasks and not isinstance(self._rows[self.target], SftData):
+            raise InputError(
+                "needle.tasks=[] and no document for perplexity: nothing would be measured; give perplexity.data, longer "
+                "data.test documents, or needle.tasks"
+            )
         self._check_memory()
 
     def _check_stages(self) -> None:
@@ -120,6 +134,10 @@ class LanguageModel:
             extend(model, sizes_of(arm.method, self.original, self.target))
             return model
         return stretch(self.model, arm.method, StretchConfig(target=self.target, original=self.original))
+
+    def positions(self, arm: Arm) -> str:
+        """Return a text that is the same for arms whose untrained models are."""
+        return positions_of(self.model.config, arm.method, self.original, self.target)
 
     def adapt(self, arm: Arm, run: Run) -> tuple[PreTrainedModel, Outcome]:
         """Return it trained, in one stage or several of growing windows, and what that led to."""
@@ -271,6 +289,7 @@ class LanguageModel:
     ) -> tuple[PreTrainedModel, Outcome]:
         """Train a stretched model by the objective of the experiment; LoRA's matrices are merged at the end."""
         set_seed(experiment.seed)
+        stops: Any = getattr(model.generation_config, "eos_token_id", None)
         learner = with_lora(model, experiment.lora) if experiment.lora.rank else model
         data = self._data(target)
 
@@ -281,7 +300,10 @@ class LanguageModel:
             outcome = causal.train_lm(learner, self.tokenizer, data.train, experiment, run, score=score)
         else:
             outcome = train_sft(learner, self.tokenizer, data, experiment, run, score=score)
-        return (merged(learner) if isinstance(learner, PeftModel) else model), outcome
+        trained = merged(learner) if isinstance(learner, PeftModel) else model
+        if isinstance(data, SftData):
+            name_ends(trained, self.tokenizer, data.train, stops)
+        return trained, outcome
 
     def _check_memory(self) -> None:
         """Refuse what does not fit into memory: reading at the greatest lengths, and training at the new window."""
@@ -298,7 +320,7 @@ class LanguageModel:
             return
         check_batch(
             model,
-            experiment.optim.batch_size,
+            packs_per_step(len(data.train), len(data.packs), experiment.optim.batch_size),
             max(int(data.train.lengths[pack].sum()) for pack in map(list, data.packs)),
             activation_checkpointing=experiment.optim.activation_checkpointing,
             bf16=self.bf16,
@@ -321,6 +343,8 @@ class LanguageModel:
                 )
             else:
                 assert isinstance(objective, InstructionTuning)
+                if objective.packing and not self._packs:
+                    objective = replace(objective, packing=False)
                 self._rows[target] = load_chats(
                     config,
                     objective,
@@ -330,6 +354,7 @@ class LanguageModel:
                     target,
                     seed,
                     later=target < self.target,
+                    most=experiment.optim.batch_size,
                 )
             if self.group == 0:
                 err.print(self._rows[target].report.brief(), soft_wrap=True)

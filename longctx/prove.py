@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from benchmarks import by_length
 from benchmarks.by_length import ByLength
 from benchmarks.needle.show import reach
-from benchmarks.table import ALPHA, bracket, label, number, probability
+from benchmarks.rows import corrected
+from benchmarks.table import bracket, label, number, probability, shown, significance
+from finewise.fit import few_steps
 from finewise.record import Comparison, Score
 from longctx.arms import UNTUNED, subject_of
 from longctx.config import LongContextExperiment
@@ -36,7 +38,6 @@ class Proof:
 
 def prove(found: Found, experiment: LongContextExperiment) -> Proof:
     """Compare the subject of the experiment with all that stands beside it."""
-    resamples, seed = experiment.scoring.resamples, experiment.seed
     original = found.facts["model"]["original"]
     about = subject_of(experiment).system
     benchmarks = list(dict.fromkeys(result.benchmark for result in found.results))
@@ -45,18 +46,23 @@ def prove(found: Found, experiment: LongContextExperiment) -> Proof:
     headlines: dict[str, str] = {}
     effective: dict[str, dict[str, dict[str, int | None]]] = {}
     words: list[str] = []
+    subjects: list[ByLength] = []
     for benchmark in benchmarks:
         results = [result for result in found.results if result.benchmark == benchmark]
         (subject,) = [result for result in results if result.system == about]
         others = [result for result in results if result is not subject]
         headlines[benchmark] = f"{subject.metric}@{subject.read()[-1]}"
         for result in (subject, *others):
-            scores += by_length.scores(result, resamples, seed)
-        against = [row for other in others for row in by_length.compare(subject, other, resamples, seed)]
-        comparisons += against
+            scores += by_length.scores(result)
+        subjects.append(subject)
+        comparisons += [row for other in others for row in by_length.compare(subject, other)]
         if subject.metric in READS:
             effective[benchmark] = {result.system: reach(result, original) for result in (subject, *others)}
-        words += short_cost(subject, against)
+    comparisons = corrected(comparisons)
+    for result in subjects:
+        words += short_cost(result, [row for row in comparisons if row.benchmark == result.benchmark])
+    if found.outcome is not None and (told := few_steps(found.outcome.steps)):
+        words.append(f"note: {told}")
     return Proof(scores=scores, comparisons=comparisons, headlines=headlines, effective=effective, words=words)
 
 
@@ -69,6 +75,6 @@ def short_cost(subject: ByLength, against: list[Comparison]) -> list[str]:
         return []
     (row,) = rows
     what = f"{subject.benchmark}: {row.a} {label(metric)} {number(subject.mean(first))}"
-    proof = f"{number(row.difference, sign=True)} {bracket(row.low, row.high)}, {probability(row.p)}"
-    changed = "no change shown" if row.p >= ALPHA else "changed"
-    return [f"{what}, against untuned {proof}: {changed}"]
+    proof = f"{number(row.difference, sign=True)} {bracket(row.low, row.high)}, {probability(significance(row))}"
+    changed = "changed" if shown(row) else "no change shown"
+    return [f"{what}, difference to untuned {proof}: {changed}"]

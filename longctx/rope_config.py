@@ -209,6 +209,19 @@ def name_of(method: RopeConfig) -> str:
     return next(name for name, kind in ROPES.items() if type(method) is kind)
 
 
+def stretches_nothing(method: RopeConfig, factor: float) -> bool:
+    """Return whether a method at this factor leaves all frequencies and attention's temperature as they are.
+
+    >>> stretches_nothing(Yarn(), 1), stretches_nothing(Yarn(attention_factor=1.2), 1), stretches_nothing(Abf(), 1)
+    (True, False, False)
+    """
+    if isinstance(method, Unstretched):
+        return True
+    if isinstance(method, Yarn) and method.attention_factor is not None:
+        return False
+    return factor == 1 and isinstance(method, (Linear, NtkAware, DynamicNtk, NtkByParts, Llama3))
+
+
 @dataclass(slots=True, kw_only=True)
 class StretchConfig:
     """How far a model is stretched."""

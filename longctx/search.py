@@ -7,6 +7,7 @@ that need no search.
 from pathlib import Path
 from typing import Any
 
+from finewise.processes import refuse_several
 from finewise.settings import entry
 from longctx.search_config import SearchRunConfig
 
@@ -14,6 +15,7 @@ from longctx.search_config import SearchRunConfig
 @entry("search", SearchRunConfig, description="Search the factors of rope=longrope by perplexity, without training.")
 def main(config: SearchRunConfig) -> float:
     """Search, prove, print the table and the settings to train with; return the perplexity by which the list was chosen."""
+    refuse_several("longctx.search")
     reference = check_settings(config)
     from finewise.references import content_of
     from finewise.run import Run

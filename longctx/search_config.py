@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from benchmarks.config import ResamplingConfig
-from finewise.config import ModelConfig, PlaceConfig, at_least, positive, setting
+from finewise.config import EMBEDS, ModelConfig, PlaceConfig, at_least, positive, setting
 from longctx.rope_config import StretchConfig
 
 STARTS = 3
@@ -63,15 +62,12 @@ class SearchRunConfig:
     stretch: StretchConfig = setting(StretchConfig, "how far the model is stretched")
     data: SearchDataConfig = setting(SearchDataConfig, "the documents")
     search: SearchConfig = setting(SearchConfig, "how long to search")
-    scoring: ResamplingConfig = setting(ResamplingConfig, "how intervals are computed")
     run: PlaceConfig = setting(PlaceConfig, "where the record is kept, and what it runs on")
-    seed: int = setting(42, "seed of the pieces, the search and the resampling")
+    seed: int = setting(42, "seed of the pieces and the search")
     resume: str = setting("never", "auto: finish this command's unfinished run, if there is one", ("never", "auto"))
 
     def __post_init__(self) -> None:
         at_least("seed", self.seed, 0)
         if self.stretch.factor is None and self.stretch.target is None:
             raise ValueError("stretch.factor or stretch.target must say how far to stretch")
-        for key in ("max_seq_length", "query_prompt", "document_prompt"):
-            if getattr(self.model, key):
-                raise ValueError(f"model.{key} is for embedding models and not read here; leave it out")
+        self.model.refuse_unread(EMBEDS, "is for embedding models and not read here")

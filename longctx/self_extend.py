@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers import AttentionInterface, AttentionMaskInterface, PretrainedConfig, PreTrainedModel
 from transformers.masking_utils import sdpa_mask
 
 from finewise.console import say
@@ -105,6 +105,20 @@ def check_methods(model: PreTrainedModel, methods: Sequence[RopeConfig], origina
                 f"note: rope=self_extend with window {sizes.window} and group {sizes.group} keeps to trained distances up to "
                 f"{sizes.reach(original):,} tokens, of the new window's {target:,}"
             )
+
+
+def positions_of(config: PretrainedConfig, method: RopeConfig, original: int, target: int) -> str:
+    """Return a text that is the same for methods by which a model reads the same.
+
+    Args:
+        config: Of the model as it is.
+        method: Any row of the group `rope`.
+        original: L.
+        target: L'.
+    """
+    if isinstance(method, SelfExtend):
+        return repr(sizes_of(method, original, target))
+    return stretch(config, method, StretchConfig(target=target, original=original)).to_json_string()
 
 
 @contextmanager

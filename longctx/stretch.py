@@ -15,7 +15,16 @@ from transformers.initialization import no_init_weights
 from finewise.errors import InputError
 from longctx import rope
 from longctx.parameters import RopeParameters, rope_parameters
-from longctx.rope_config import DynamicNtk, Linear, RopeConfig, SelfExtend, StretchConfig, name_of
+from longctx.rope_config import (
+    DynamicNtk,
+    Linear,
+    RopeConfig,
+    SelfExtend,
+    StretchConfig,
+    Unstretched,
+    name_of,
+    stretches_nothing,
+)
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -43,7 +52,8 @@ def stretch(
     `max_position_embeddings` becomes the new window (with dynamic NTK it stays, see there), `original_max_position_embeddings`
     the old; what is saved has the same positions in plain transformers. Stretching a linearly stretched model linearly goes on
     from there (Gemma 3 from 4B on is one), as does any method from another base, where `how.original` says what the model was
-    trained with; any other second stretch is refused.
+    trained with; any other second stretch is refused. A method that changes nothing, such as YaRN by a factor of 1, writes
+    nothing.
 
     Args:
         subject: A transformers model, or its configuration.
@@ -162,6 +172,11 @@ def _stretched(config: PretrainedConfig, method: RopeConfig, how: StretchConfig)
     target = how.window(original)
     present = present_parameters(config)
     already = _already(config, present, method)
+    if already == 1 and stretches_nothing(method, target / original):
+        if target == original == config.max_position_embeddings:
+            return copy.deepcopy(config)
+        method = Unstretched()
+    _check_sliding(config, method, target)
     size = rotary_dimensions(config, present)
     rope.inverse_frequencies(
         method, size, float(str(present["rope_theta"])), original, target
@@ -215,6 +230,22 @@ def _stretchable(config: PretrainedConfig) -> str | None:
             f"former must not be stretched; take {READS_FARTHER}"
         )
     return STRETCHED_LAYERS if layers else None
+
+
+def _check_sliding(config: PretrainedConfig, method: RopeConfig, target: int) -> None:
+    """Refuse to stretch a model (Mistral, Phi-3) of which no layer looks back as far as the new window.
+
+    Raises:
+        InputError: Tokens farther apart than its sliding window never meet, so that their positions need no stretching.
+    """
+    sliding = getattr(config, "sliding_window", None)
+    if getattr(config, "layer_types", None) or not sliding or sliding >= target or isinstance(method, Unstretched):
+        return
+    raise InputError(
+        f"model type '{config.model_type}' has a sliding_window of {sliding} tokens in all layers, which see no farther "
+        f'however they are stretched to {target}; set rope=none, set "sliding_window": null in its config.json to train it '
+        "without, or take a model with full attention"
+    )
 
 
 def _already(config: PretrainedConfig, present: RopeParameters, method: RopeConfig) -> float:

@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import shutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
@@ -51,6 +51,9 @@ class Subject(Protocol):
 
     def stretched(self, arm: Arm) -> Any:
         """Return the model, stretched by the arm's method, untrained."""
+
+    def positions(self, arm: Arm) -> str:
+        """Return a text that is the same for arms whose untrained models are."""
 
     def adapt(self, arm: Arm, run: Run) -> tuple[Any, Outcome]:
         """Return it trained, and what the training led to."""
@@ -132,11 +135,13 @@ def study_seed(experiment: LongContextExperiment, run: Run, number: int) -> Foun
     on_dev = UNTUNED if experiment.adapt else about.system  # whose dev score is asked for; a training has its own
     dev: dict[str, float | None] = {}
     test_reads = 0
-    for arm in arms_of(experiment):
+    arms = arms_of(experiment)
+    for arm in arms:
         inside = part.inside(arm.folder)
         if not (inside.dir / by_length.FILE).is_file():
             save_in = run.dir if number == 0 and arm == about else None
-            _measure(subject(), arm, inside, save_in, on_dev=arm.system == on_dev)
+            twin = _twin(subject(), arm, arms, part)
+            _measure(subject(), arm, inside, save_in, on_dev=arm.system == on_dev, twin=twin)
         for folder in list(inside.dir.rglob("checkpoints")):
             shutil.rmtree(folder)  # the result is kept; they are the most of a run's disk
         kept = json.loads((inside.dir / OUTCOME).read_text(encoding="utf-8"))
@@ -173,8 +178,29 @@ def open_subject(experiment: LongContextExperiment, run: Run, group: int) -> Sub
     return LanguageModel(experiment, run, group)
 
 
-def _measure(subject: Subject, arm: Arm, run: Run, save_in: Path | None, *, on_dev: bool) -> None:
-    """Train and read one arm, untrained on dev if `on_dev`; its results are there once everything else is."""
+def _twin(subject: Subject, arm: Arm, arms: Sequence[Arm], part: Run) -> Path | None:
+    """Return the results of an arm before this one whose model is the same, as with methods that stretch by 1; else None."""
+    if not arm.adapted:
+        here = subject.positions(arm)
+        for other in arms[: arms.index(arm)]:
+            if not other.adapted and subject.positions(other) == here:
+                return part.inside(other.folder).dir / by_length.FILE
+    return None
+
+
+def _measure(
+    subject: Subject, arm: Arm, run: Run, save_in: Path | None, *, on_dev: bool, twin: Path | None = None
+) -> None:
+    """Train and read one arm, untrained on dev if `on_dev`; its results are there once everything else is.
+
+    Args:
+        subject: The model of one seed.
+        arm: What of it.
+        run: The arm's folder.
+        save_in: The folder that the model is saved in; None: it is not.
+        on_dev: Whether to score it on dev, untrained.
+        twin: Results of the same model, which are taken instead of reading again.
+    """
     outcome, dev = None, None
     if arm.adapted:
         say(f"{arm.title}: training")
@@ -189,7 +215,11 @@ def _measure(subject: Subject, arm: Arm, run: Run, save_in: Path | None, *, on_d
     )
     tested = sorted({*tested, outcome.best_step if outcome else 0})
     write_json(run.dir / OUTCOME, {"dev": dev, "outcome": asdict(outcome) if outcome else None, "tested": tested})
-    results = subject.read(model, arm, run)
+    if twin is not None:
+        say(f"note: {arm.title} is the same model as {twin.parent.name}: read once")
+        results = [replace(result, system=arm.system) for result in by_length.load(twin)]
+    else:
+        results = subject.read(model, arm, run)
     if save_in is not None:
         place = run.inside("")
         place.dir = save_in

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from finewise.processes import refuse_several
 from finewise.settings import entry
 from longctx.config import OBJECTIVES, LongContextExperiment
 from longctx.rope_config import ROPES, SelfExtend, name_of
@@ -26,6 +27,7 @@ def main(experiment: LongContextExperiment) -> float:
     Never the test score: choosing settings by it would make the test set a part of the training. What is imported here is
     imported where it is needed: a mistake in the settings or the data is answered before torch is there.
     """
+    refuse_several("longctx.train")
     from benchmarks.result import show
     from finewise.run import Run
     from longctx.inputs import check, pin

@@ -10,8 +10,8 @@ The bins hold equal mass, not equal width (Nguyen & O'Connor 2015): 15 bins, eac
 none is empty. Equal confidences are never parted: they go where the middle of their mass falls, and the order of
 the rows cannot matter. ECE = sum over the bins of |confidence - accuracy| x share of the examples.
 
-ECE of a finite sample is too high: chance alone parts confidence and accuracy within a bin. Resampling adds chance once
-more, so its interval lies higher than the value; compare systems on the same rows rather than values with 0.
+ECE of a finite sample is too high: chance alone parts confidence and accuracy within a bin, and no resampling undoes that. It
+is shown without an interval and without a test; compare systems on the same rows rather than values with 0.
 """
 
 import numpy as np

@@ -30,6 +30,8 @@ class Metric:
         kinds: Kinds of labels that it is for.
         higher: Whether higher is better.
         probabilities: Whether it reads probabilities; otherwise decisions alone.
+        bounds: What it lies between; None: no bound.
+        interval: Whether it has one. Expected calibration error is biased by more than it varies, so it is shown alone.
     """
 
     label: str
@@ -38,6 +40,8 @@ class Metric:
     kinds: tuple[str, ...]
     higher: bool = True
     probabilities: bool = False
+    bounds: tuple[float | None, float | None] = (0.0, 1.0)
+    interval: bool = True
 
 
 _CORRECT = summed.mean(summed.correct)
@@ -49,17 +53,31 @@ METRICS: dict[str, Metric] = {
     "f1_macro": Metric("macro-F1", counted.counts, counted.f1_macro, ANY),
     "f1_micro": Metric("micro-F1", counted.counts, counted.f1_micro, ANY),
     "f1_weighted": Metric("weighted F1", counted.counts, counted.f1_weighted, ANY),
-    "mcc": Metric("MCC", counted.counts, counted.mcc, ONE_LABEL),
+    "mcc": Metric("MCC", counted.counts, counted.mcc, ONE_LABEL, bounds=(-1.0, 1.0)),
     "roc_auc": Metric("ROC AUC", ranked.areas, ranked.roc_auc, ANY, probabilities=True),
     "average_precision": Metric("AP", ranked.areas, ranked.average_precision, ANY, probabilities=True),
-    "log_loss": Metric("log loss", summed.mean(summed.log_loss), summed.ratio, ANY, higher=False, probabilities=True),
-    "brier": Metric("Brier", summed.mean(summed.brier), summed.ratio, ANY, higher=False, probabilities=True),
-    "ece": Metric("ECE", gaps, ece, ANY, higher=False, probabilities=True),
+    "log_loss": Metric(
+        "log loss",
+        summed.mean(summed.log_loss),
+        summed.ratio,
+        ANY,
+        higher=False,
+        probabilities=True,
+        bounds=(0.0, None),
+    ),
+    "brier": Metric(
+        "Brier", summed.mean(summed.brier), summed.ratio, ANY, higher=False, probabilities=True, bounds=(0.0, None)
+    ),
+    "ece": Metric("ECE", gaps, ece, ANY, higher=False, probabilities=True, interval=False),
     "f1_hierarchical": Metric(
         "hierarchical F1", summed.sums(summed.overlap), summed.f1_hierarchical, ("hierarchical",)
     ),
-    "mean_absolute_error": Metric("MAE", summed.mean(summed.distance), summed.ratio, ("ordinal",), higher=False),
-    "quadratic_kappa": Metric("QWK", summed.sums(summed.agreement), summed.quadratic_kappa, ("ordinal",)),
+    "mean_absolute_error": Metric(
+        "MAE", summed.mean(summed.distance), summed.ratio, ("ordinal",), higher=False, bounds=(0.0, None)
+    ),
+    "quadratic_kappa": Metric(
+        "QWK", summed.sums(summed.agreement), summed.quadratic_kappa, ("ordinal",), bounds=(-1.0, 1.0)
+    ),
 }
 """Names follow scikit-learn's scorers where it has one."""
 

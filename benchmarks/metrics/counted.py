@@ -1,14 +1,14 @@
 """Metrics that follow from counts per class: how often it is right, predicted, and gold. NumPy only.
 
-Shapes as in `benchmarks.metrics.outcome`; counts are (3, K, B).
+Shapes as in `benchmarks.metrics.outcome`; counts are (4, K, B): hits, predictions, gold labels, and whether the class counts.
 
-**Which classes a macro mean is over**: those that are gold or predicted somewhere in the sample, as scikit-learn does by
-default for single labels. A class of the label space that the sample neither has nor predicts is left out, neither a 0
-nor a 1; one that is only predicted counts with F1 0. The same holds for labels in multi-label data, where scikit-learn
-would count an absent label as 0. Balanced accuracy is over the classes that are gold. The rule holds for each bootstrap
-resample anew, as it would for another sample of the same kind.
+**Which classes a macro mean is over** is fixed once by the gold labels of the sample, for all systems and all weightings: with
+one label per example the classes that have a row, with several labels all of the label space. A class of these that is neither
+gold nor predicted (in multi-label data, or when its rows are left out) counts as 0.
 
-Agrees with sklearn.metrics: f1_score, balanced_accuracy_score, matthews_corrcoef.
+Agrees with sklearn.metrics: f1_score(average="macro") for multi-label data, f1_score(average="macro", labels=unique(gold)) for
+single labels (its default, unless a system predicts a class without a row: the default counts that class as 0 for this system
+and leave it out for the others), balanced_accuracy_score, matthews_corrcoef.
 """
 
 import numpy as np
@@ -17,12 +17,17 @@ from benchmarks.metrics.outcome import Outcome, Statistics, Values, divided, gro
 
 
 def counts(outcome: Outcome) -> Statistics:
-    """Return what gives the weight of the hits, predictions and gold labels of each class, (3, K, B)."""
+    """Return what gives the weight of the hits, predictions and gold labels of each class, and whether it counts, (4, K, B)."""
     size = outcome.classes
+    counting = np.ones(size) if outcome.multi else (np.bincount(outcome.gold, minlength=size) > 0).astype(np.float64)
+
+    def counted(parts: list[Statistics], weights: Values) -> Values:
+        return np.stack([*(part(weights) for part in parts), np.repeat(counting[:, None], weights.shape[1], axis=1)])
+
     if outcome.multi:
         found = [np.nonzero(which) for which in (outcome.gold & outcome.predicted, outcome.predicted, outcome.gold)]
         sums = [group_sums(rows, labels, size) for rows, labels in found]
-        return lambda weights: np.stack([each(weights) for each in sums])
+        return lambda weights: counted(sums, weights)
     # One pass over the examples, by cell of the confusion matrix; the rest is sums of cells.
     cells, cell = np.unique(outcome.gold.astype(np.int64) * size + outcome.predicted, return_inverse=True)
     gold, predicted = cells // size, cells % size
@@ -34,28 +39,23 @@ def counts(outcome: Outcome) -> Statistics:
         group_sums(np.arange(len(cells)), gold, size),
     ]
 
-    def sums_of_cells(weights: Values) -> Values:
-        sums = by_cell(weights)
-        return np.stack([part(sums) for part in parts])
-
-    return sums_of_cells
+    return lambda weights: counted(parts, by_cell(weights))
 
 
 def f1_per_class(counted: Values) -> Values:
     """2 hits / (predicted + gold) of each class, (K, B); NaN where the class is neither."""
-    hits, predicted, gold = counted
+    hits, predicted, gold, _ = counted
     return divided(2 * hits, predicted + gold, np.nan)
 
 
 def f1_macro(counted: Values) -> Values:
-    """Mean of F1 over the classes that are gold or predicted: every class weighs the same, however rare."""
-    each = f1_per_class(counted)
-    return mean_where(each, ~np.isnan(each))
+    """Mean of F1 over the classes that count: every class weighs the same, however rare."""
+    return mean_where(np.nan_to_num(f1_per_class(counted)), counted[3] > 0)
 
 
 def f1_micro(counted: Values) -> Values:
     """F1 of all decisions together; with one label per example it is the accuracy."""
-    hits, predicted, gold = counted.sum(axis=1)
+    hits, predicted, gold, _ = counted.sum(axis=1)
     return divided(2 * hits, predicted + gold)
 
 
@@ -67,13 +67,13 @@ def f1_weighted(counted: Values) -> Values:
 
 def balanced_accuracy(counted: Values) -> Values:
     """Mean of the recall over the classes that are gold."""
-    hits, _, gold = counted
-    return mean_where(divided(hits, gold), gold > 0)
+    hits, _, gold, _ = counted
+    return mean_where(divided(hits, gold), counted[3] > 0)
 
 
 def mcc(counted: Values) -> Values:
     """Matthews' correlation coefficient for K classes (Gorodkin 2004); 0 where gold or predicted are all one class."""
-    hits, predicted, gold = counted
+    hits, predicted, gold, _ = counted
     total = gold.sum(axis=0)
     covariance = hits.sum(axis=0) * total - (predicted * gold).sum(axis=0)
     spread = (total**2 - (predicted**2).sum(axis=0)) * (total**2 - (gold**2).sum(axis=0))

@@ -3,10 +3,10 @@
 An entity is right when its type and both of its ends are (Tjong Kim Sang & De Meulder 2003, sec. 3.3; the scorer conlleval).
 Chunks are read as conlleval reads them: I-X that continues nothing of type X begins an entity.
 
-Shapes: N texts, T types, R resamples; counts (N, T, 3) hold the entities that are right, predicted, and in the gold labels.
+Shapes: N texts, T types, B weightings; counts (N, T, 3) hold the entities that are right, predicted, and in the gold labels.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,18 +92,26 @@ def measured(sums: NDArray[np.number]) -> Measured:
         )
 
 
-def evaluated(sums: NDArray[np.number], names: Sequence[str]) -> Values:
+def gold_types(counts: Counts) -> NDArray[np.bool_]:
+    """Return the types that the gold labels of texts (N, T, 3) hold, (T,): what the macro mean is over, for all systems."""
+    return np.asarray(counts[..., GOLD].sum(axis=0) > 0)
+
+
+def evaluated(sums: NDArray[np.number], names: Sequence[str], types: NDArray[np.bool_]) -> Values:
     """Return metrics (M, ...) of sums of counts (..., T, 3).
 
-    The macro mean is over the types that are in the gold labels or were predicted, as in seqeval and scikit-learn.
+    F1 is 0 where nothing is there to be found and nothing was predicted, as in scikit-learn.
+
+    Args:
+        sums: Of some or all texts.
+        names: Of METRICS.
+        types: (T,) which types the macro mean is over, see `gold_types`.
     """
     micro = measured(sums.sum(axis=-2))
-    each = measured(sums).f1
-    known = ~np.isnan(each)
-    with np.errstate(invalid="ignore"):
-        macro = np.where(known, each, 0.0).sum(axis=-1) / known.sum(axis=-1)
+    each = np.nan_to_num(measured(sums).f1)[..., types]
+    macro = each.mean(axis=-1) if types.any() else np.zeros(each.shape[:-1])
     table = {
-        "entity_f1": micro.f1,
+        "entity_f1": np.nan_to_num(micro.f1),
         "entity_f1_macro": macro,
         "entity_precision": micro.precision,
         "entity_recall": micro.recall,
@@ -111,7 +119,13 @@ def evaluated(sums: NDArray[np.number], names: Sequence[str]) -> Values:
     return np.stack([table[name] for name in names])
 
 
-def resampled(counts: Counts, weights: Values) -> Values:
-    """Return sums (R, T, 3) of counts (N, T, 3), each text counted as often as weights (N, R) say."""
+def measure(counts: Counts, names: Sequence[str]) -> Callable[[Values], Values]:
+    """Return what computes the metrics of texts: weights (N, B) -> (M, B)."""
+    types = gold_types(counts)
+    return lambda weights: evaluated(weighted(counts, weights), names, types)
+
+
+def weighted(counts: Counts, weights: Values) -> Values:
+    """Return sums (B, T, 3) of counts (N, T, 3), each text counted as often as weights (N, B) say."""
     size, types, three = counts.shape
     return (weights.T @ counts.reshape(size, types * three)).reshape(-1, types, three)

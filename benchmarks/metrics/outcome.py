@@ -5,10 +5,10 @@ Shapes: N examples, K classes (or labels), A nodes of the label tree, B weightin
     gold, predicted (N,) int    classes, where each example has one
     gold, predicted (N, K) bool labels, where an example may have any number
     probabilities (N, K)        of the classes (rows sum to 1), or of each label alone
-    weights (N, B)              each column weighs the examples once: ones for the sample itself, how often each example
-                                was drawn for a bootstrap resample
+    weights (N, B)              each column weighs the examples once: ones for the sample itself, 0 for an example that
+                                is left out
 
-A metric is computed in two steps, so that thousands of resamples cost seconds: `Statistics` are prepared once from an
+A metric is computed in two steps, so that thousands of weightings cost seconds: `Statistics` are prepared once from an
 outcome (sorted, counted) and then give, for each block of weightings, an array (..., B) from which the metric follows.
 """
 

@@ -2,8 +2,9 @@
 
 Shapes as in `benchmarks.metrics.outcome`; statistics are (2, K', B), for the K' classes that some examples have and others
 do not. The mean is over classes, each against the rest (with two classes: both), and over labels in multi-label data.
-A class without both values in a sample or resample says nothing about ranking and is left out of its mean
-(`left_out` counts them); where none is left the metric is NaN.
+A class without both values in the sample says nothing about ranking and is left out of its mean (`left_out` counts them); where
+none is left the metric is NaN. A class that loses one of its values in a weighting counts as chance would: AUROC .5, average
+precision 0.
 
 Cost: a sort per class, then one pass over the examples per class and weighting.
 Agrees with sklearn.metrics.roc_auc_score and average_precision_score, class by class, ties and weights included.
@@ -66,9 +67,9 @@ def _class_areas(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> S
         missed = stretch[at] - hit  # negatives within each step
         below = (total - gold) - (above - hits)  # negatives below it
         pairs = gold * (total - gold)
-        usable = (gold > 0) & (total - gold > 1e-12 * total)
-        auc = np.where(usable, divided((hit * (below + missed / 2)).sum(axis=0), pairs), np.nan)
-        precision = np.where(usable, divided((hit * divided(hits, above)).sum(axis=0), gold), np.nan)
+        usable = (gold > 0) & (total - gold > 1e-13 * total)
+        auc = np.where(usable, divided((hit * (below + missed / 2)).sum(axis=0), pairs), 0.5)
+        precision = np.where(usable, divided((hit * divided(hits, above)).sum(axis=0), gold), 0.0)
         return np.stack([auc, precision])
 
     return both

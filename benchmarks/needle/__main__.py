@@ -4,12 +4,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.needle.config import NeedleRunConfig
+from finewise.processes import refuse_several
 from finewise.settings import entry
 
 
 @entry("needle", NeedleRunConfig, description="where in a long text a language model still finds what it was told")
 def main(config: NeedleRunConfig) -> float:
     """Read the grid; print the table, write the record and the report, return the mean over tasks at the longest length."""
+    refuse_several("benchmarks.needle")
     reference = check_settings(config)
     from benchmarks import by_length
     from finewise.references import content_of
@@ -44,7 +46,7 @@ def show(config: NeedleRunConfig, run: Any, results: Any) -> float:
     from finewise.console import out
 
     original = record.read(run.dir / record.FILE)["model"]["original"]
-    out.print(table(results, original, config.resamples, config.seed))
+    out.print(table(results, original))
     out.print(f"record, report and pictures: {run.dir}", markup=False, soft_wrap=True)
     return float(sum(result.mean(result.read()[-1]) for result in results) / len(results))
 
@@ -101,7 +103,7 @@ def write(run: Any, results: Any, facts: dict[str, Any], config: NeedleRunConfig
 
     original = facts["model"]["original"]
     by_length.save(run.dir / by_length.FILE, results)
-    scores = [score for result in results for score in by_length.scores(result, config.resamples, config.seed)]
+    scores = [score for result in results for score in by_length.scores(result)]
     for result in results:
         if not np.isnan(result.depths).all():
             write_picture(run.dir / "pictures", result.benchmark, heatmap(result, original=original))
@@ -114,7 +116,7 @@ def write(run: Any, results: Any, facts: dict[str, Any], config: NeedleRunConfig
             f"Needle: {config.model.name}",
             [
                 *told,
-                *sections(results, original, config.resamples, config.seed),
+                *sections(results, original),
                 ("Scores", report.table(shown)),
                 ("Command", report.preformatted(str(whole["command"]))),
             ],

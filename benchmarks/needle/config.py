@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from benchmarks.needle.names import HAYSTACKS, TASKS, check_task
-from finewise.config import ModelConfig, PlaceConfig, at_least, positive, setting
+from finewise.config import EMBEDS, ModelConfig, PlaceConfig, at_least, positive, setting
 
 
 @dataclass(slots=True, kw_only=True)
@@ -33,8 +33,6 @@ class NeedleConfig:
     )
 
     def __post_init__(self) -> None:
-        if not self.tasks:
-            raise ValueError("needle.tasks must name at least one task; got an empty list")
         for task in self.tasks:
             check_task(task)
         for length in self.lengths:
@@ -77,13 +75,11 @@ class NeedleRunConfig:
     model: ModelConfig = setting(ModelConfig, "the language model: a folder, hub id, or .gguf file")
     needle: NeedleConfig = setting(NeedleConfig, "the grid")
     run: PlaceConfig = setting(PlaceConfig, "where the record is kept, and what it runs on")
-    resamples: int = setting(2000, "bootstrap resamples for intervals")
-    seed: int = setting(42, "seed of the prompts and the resampling")
+    seed: int = setting(42, "seed of the prompts")
     resume: str = setting("never", "auto: finish this command's unfinished run, if there is one", ("never", "auto"))
 
     def __post_init__(self) -> None:
-        at_least("resamples", self.resamples, 100)
+        if not self.needle.tasks:
+            raise ValueError("needle.tasks must name at least one task; got an empty list")
         at_least("seed", self.seed, 0)
-        for key in ("max_seq_length", "query_prompt", "document_prompt"):
-            if getattr(self.model, key):
-                raise ValueError(f"model.{key} is for embedding models and not read here; leave it out")
+        self.model.refuse_unread(EMBEDS, "is for embedding models and not read here")

@@ -9,9 +9,14 @@ from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
+from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from benchmarks.needle.sketch import Sketch
+from finewise.errors import InputError
+
+SYSTEM = {"role": "system", "content": "You are a helpful assistant."}
+"""For templates that refuse a chat without a system turn."""
 
 _MOST = 256  # sentences tokenised at a time
 
@@ -59,10 +64,30 @@ def _size(tokenizer: PreTrainedTokenizerBase, written: Written, answer: str) -> 
     if not getattr(tokenizer, "chat_template", None):
         return plain
     user, begun = written.chat
-    opened = str(
-        tokenizer.apply_chat_template([{"role": "user", "content": user}], add_generation_prompt=True, tokenize=False)
-    )
+    try:
+        opened = in_template(tokenizer, user)
+    except InputError:  # the reader says it, if answers are generated
+        return plain
     return max(plain, tokens(tokenizer, f"{opened}{begun} {answer}"))
+
+
+def in_template(tokenizer: PreTrainedTokenizerBase, user: str) -> str:
+    """Return what the chat template makes of a user's turn, up to where the answer begins; with all special tokens as text.
+
+    A template that refuses a chat without a system turn gets a short one.
+
+    Raises:
+        InputError: It refuses both.
+    """
+    turns = [{"role": "user", "content": user}]
+    for messages in (turns, [SYSTEM, *turns]):
+        try:
+            return str(tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
+        except TemplateError as error:
+            told = " ".join(str(error).split())
+    raise InputError(
+        f"the tokenizer's chat template refuses a user's turn: {told}; set needle.answer=forced, which needs no template"
+    )
 
 
 def _of_sentences(

@@ -25,8 +25,8 @@ def cache_bytes(config: PretrainedConfig, size: int) -> int:
 def reading_bytes(model: PreTrainedModel, columns: int, rows: int, *, bf16: bool) -> int:
     """Estimate what reading takes besides the weights.
 
-    The cache of all columns; for the columns computed at a time one layer's activations, its mask, the logits of the last,
-    and one layer's keys and values repeated for all heads.
+    The weights as autocast converts them and the cache of all columns; for the columns computed at a time one layer's
+    activations, its mask, the logits of the last, and one layer's keys and values repeated for all heads.
 
     Args:
         model: The model.
@@ -45,7 +45,13 @@ def reading_bytes(model: PreTrainedModel, columns: int, rows: int, *, bf16: bool
     return int(
         rows
         * (columns * cache_bytes(model.config, size) + chunk * per_token * 4 + mask + repeated + text.vocab_size * 8)
+        + converted_bytes(model, bf16=bf16)
     )
+
+
+def converted_bytes(model: PreTrainedModel, *, bf16: bool) -> int:
+    """Return what the bf16 copies of the weights take that autocast keeps while it reads; 0 for weights that are bf16."""
+    return 2 * sum(weight.numel() for weight in model.parameters() if weight.itemsize > 2) if bf16 else 0
 
 
 def rows_that_fit(model: PreTrainedModel, columns: int, batch_tokens: int | None, *, bf16: bool) -> int:

@@ -142,7 +142,7 @@ class CachedRows:
         self._texts: list[Tokens] = [np.empty(0, np.int64)] * (kept * rows)
         self._last = self._place(kept - 1)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def read(self, texts: Sequence[Tokens], wanted: Sequence[range]) -> list[Tensor]:
         """Read the next texts.
 
@@ -156,7 +156,7 @@ class CachedRows:
         with autocast(self.bf16, str(self._device)):
             return self._read(texts, wanted, max(len(text) for text in texts), self.kept - 1)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def generate(self, texts: Sequence[Tokens], most: int, ends: Callable[[int, list[int]], bool]) -> list[list[int]]:
         """Read the next texts batch by batch, and go on greedily with all of them.
 
@@ -168,7 +168,8 @@ class CachedRows:
         Returns:
             Per row the new tokens, the one that ended it included.
         """
-        # Around all steps: autocast keeps the weights that it has lowered until its outermost block ends.
+        # Around all steps: autocast keeps the weights that it has converted until its outermost block ends, and under no_grad
+        # alone: with inference_mode it would convert them again for each token.
         with autocast(self.bf16, str(self._device)):
             stop = max(len(text) for text in texts)
             last: list[Tensor] = []

@@ -21,10 +21,12 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from benchmarks.needle.config import NeedleConfig
+from benchmarks.needle.filling import in_template
 from benchmarks.needle.memory import rows_that_fit
 from benchmarks.needle.prefix_cache import CachedRows, Tokens, common, kind_of, rope_types, tokens_of
 from benchmarks.needle.prompts import Prompt
 from benchmarks.needle.scoring import score
+from benchmarks.perplexity import check_positions
 from finewise.data.keys import combine
 from finewise.data.tokenised import TextTokenizer
 from finewise.fingerprint import weights
@@ -102,14 +104,26 @@ class Reader:
                     texts = self._answer(rows, [prompts[n] for n in numbers], [given[n] for n in numbers])
                     yield list(zip(numbers, texts, strict=True))
 
+    def check_positions(self, prompts: Sequence[Prompt]) -> None:
+        """Refuse prompts of one length that reach beyond the positions of a model that learnt a vector for each.
+
+        Raises:
+            InputError: They do, with the chat template around them and the answer behind them.
+        """
+        config = self.model_at(prompts[0].length).config
+        if getattr(config.get_text_config(decoder=True), "rope_parameters", None) is not None:
+            return
+        longest = max(
+            len(self.encode(prompt).tokens) + (prompt.new_tokens if self.way == GENERATE else 0) for prompt in prompts
+        )
+        positions = int(config.get_text_config(decoder=True).max_position_embeddings)
+        check_positions(config, longest, "needle.lengths", prompts[0].length - (longest - positions))
+
     def encode(self, prompt: Prompt) -> Given:
         """Return a prompt as the model gets it."""
         if self.chat:
             user, begun = prompt.chat
-            messages = [{"role": "user", "content": user}]
-            # The template's own text holds all special tokens.
-            opened = str(self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
-            tokens = tokens_of(self.tokenizer, opened + begun, special=False)
+            tokens = tokens_of(self.tokenizer, in_template(self.tokenizer, user) + begun, special=False)
         else:
             tokens = tokens_of(self.tokenizer, prompt.text)
         if self.way == GENERATE:
@@ -199,7 +213,7 @@ def settle_frequencies(model: PreTrainedModel, length: int) -> None:
     if "dynamic" in rope_types(model.config):
         for place in (0, length - 1):  # they only grow, but a text within the trained window makes them begin anew
             at = torch.tensor([[place]], device=model.device)
-            with torch.inference_mode():
+            with torch.no_grad():
                 model(input_ids=torch.zeros_like(at), position_ids=at, use_cache=False)
 
 

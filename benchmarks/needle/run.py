@@ -55,6 +55,8 @@ def needle(
     found = []
     for task in expanded(config.tasks):
         grid = [prompts(config, task, length, reader.tokenizer, seed, wording) for length in lengths]
+        for cells in grid:
+            reader.check_positions(cells)
         with progress(f"needle {task}, {system}", sum(map(len, grid))) as advance:
             answers = [answer for cells in grid for answer in _read(reader, cells, kept, advance)]
         every = [prompt for cells in grid for prompt in cells]
@@ -71,6 +73,7 @@ def needle(
                 groups=np.full(len(every), group, np.int64),
                 values=np.array([value(*pair, reader.way) for pair in zip(every, answers, strict=True)], np.float64),
                 weights=np.ones(len(every)),
+                clusters=np.array([f"{prompt.length} {prompt.sample}" for prompt in every]),
             )
         )
     return found

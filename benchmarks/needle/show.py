@@ -33,7 +33,7 @@ def with_average(results: Sequence[ByLength]) -> list[ByLength]:
             data_revision="+".join(part.data_revision[:8] for part in parts),
             metric="mean",
             ids=tuple(f"{result.benchmark} {name}" for name in result.ids),
-            weights=1 / np.array([(result.lengths == length).sum() for length in result.lengths], np.float64),
+            strata=np.full(len(result.ids), result.benchmark),
         )
         for result in parts
     ]
@@ -66,7 +66,7 @@ def reach(result: ByLength, original: int) -> dict[str, int | None]:
     }
 
 
-def table(results: Sequence[ByLength], original: int, resamples: int, seed: int) -> Table:
+def table(results: Sequence[ByLength], original: int) -> Table:
     """Return the table for the terminal."""
     shown = Table(
         caption=escape(
@@ -86,7 +86,7 @@ def table(results: Sequence[ByLength], original: int, resamples: int, seed: int)
         for length in lengths:
             part = result.at(length)
             if part.ids:
-                mean, low, high = interval(part, resamples, seed)
+                mean, low, high = interval(part)
                 cells.append(f"{number(mean)}\n{bracket(low, high).replace(', ', ',')}")
             else:
                 cells.append("")
@@ -96,12 +96,9 @@ def table(results: Sequence[ByLength], original: int, resamples: int, seed: int)
     return shown
 
 
-def sections(results: Sequence[ByLength], original: int, resamples: int, seed: int) -> list[tuple[str, str]]:
+def sections(results: Sequence[ByLength], original: int) -> list[tuple[str, str]]:
     """Return (heading, HTML) of the report's pictures."""
     tasks = [result for result in results if not np.isnan(result.depths).all()]
-    lines = [
-        (result.benchmark, drawing(by_length([result], original=original, resamples=resamples, seed=seed)))
-        for result in results
-    ]
+    lines = [(result.benchmark, drawing(by_length([result], original=original))) for result in results]
     maps = "".join(f"<div>{drawing(heatmap(result, original=original))}</div>" for result in tasks)
     return [("Depth and length", maps), *((f"By length: {name}", picture) for name, picture in lines)]

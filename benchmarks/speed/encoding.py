@@ -171,10 +171,11 @@ class Encoding:
         flop = forward_flop(self.shape, lengths) if self.shape else None
         return Round(seconds=clock.seconds, items=len(rows), tokens=sum(lengths), flop=flop)
 
-    def encode(self, texts: Sequence[str], **_: Any) -> Embeddings:
-        """Return (N, D) embeddings."""
+    def encode(self, texts: Sequence[str], *, queries: bool = False) -> Embeddings:
+        """Return (N, D) embeddings, by the methods that scoring calls."""
+        encode = self.model.encode_query if queries else self.model.encode_document
         with autocast(self.precision == "bf16", self.device):
-            found = self.model.encode(list(texts), show_progress_bar=False)
+            found = encode(list(texts), show_progress_bar=False)
         return np.asarray(found, dtype=np.float32)
 
 
@@ -218,7 +219,7 @@ def prove(sides: Sequence[Encoding], task: RetrievalSet, *, whole: bool) -> tupl
         task = replace(task, corpus=list(task.corpus), queries=list(task.queries))
         for side in sides:
             known = {task.corpus[row]: vector for row, vector in side.embeddings.items()}
-            known.update(zip(task.queries, side.encode(task.queries), strict=True))
+            known.update(zip(task.queries, side.encode(task.queries, queries=True), strict=True))
             scores[side.name] = evaluate_retrieval(task, EncoderSearcher(side.name, Kept(known)), [METRIC], 10).mean(
                 METRIC
             )

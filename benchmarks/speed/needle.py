@@ -136,7 +136,7 @@ def share(plain: dict[int, list[str]], ours: dict[int, list[str]], *, whole: boo
     return float(np.mean([one == other if whole else bool(other) and one.startswith(other) for one, other in pairs]))
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def one_by_one(model: PreTrainedModel, reader: Reader, prompts: Sequence[Prompt]) -> list[str]:
     """Answer each prompt by itself, as the library does it."""
     generator: Any = model

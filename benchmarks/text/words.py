@@ -1,4 +1,7 @@
-"""TF-IDF of words and pairs of words with logistic regression: what a careful colleague would try first."""
+"""TF-IDF of words and pairs of words with logistic regression: what a careful colleague would try first.
+
+Where words have no blanks between them, one to three characters stand for them (`benchmarks.text.language`).
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from benchmarks.text.language import grams, unread
 from benchmarks.text.tuning import Grid, tuned
 from finewise.errors import InputError
 
@@ -50,7 +54,7 @@ class TfidfLogistic:
         rare = 1 if len(data) < 1000 else 2 if len(data) < 5000 else 5
         most = max(1000, MOST_WEIGHTS // len(data.space.names))
         self.words = TfidfVectorizer(
-            ngram_range=(1, 2), min_df=rare, max_features=most, sublinear_tf=True, dtype=np.float32
+            analyzer=grams, min_df=rare, max_features=most, sublinear_tf=True, dtype=np.float32
         )
         try:
             features = self.words.fit_transform(data.texts)
@@ -58,8 +62,13 @@ class TfidfLogistic:
             raise InputError(
                 f"{data.reference}: no text of train holds a word that counts; look at column 'text'"
             ) from None
+        self.texts = data.texts
         self.model, self.chosen = tuned(self.name, features, data, GRID, self.metric, self.seed)
         return self
+
+    def unread(self, texts: Sequence[str]) -> str | None:
+        """Return why words tell nothing of these texts, or None if they can, see `benchmarks.text.language.unread`."""
+        return unread(self.texts, texts, grams)
 
     def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """Return the probabilities (N, K)."""

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from classify.decisions.thresholds import lowest_reaching
+
 Values = NDArray[np.float64]
 Truth = NDArray[np.bool_]
 
@@ -50,10 +52,21 @@ def risk_coverage(confidence: Values, right: Truth) -> RiskCoverage:
 
 
 def floor_for_accuracy(confidence: Values, right: Truth, target: float) -> float:
-    """Return the lowest confidence from which on at least this share is right; NOTHING where there is none."""
-    curve = risk_coverage(confidence, right)
-    enough = np.flatnonzero(1 - curve.risk >= target)
-    return float(curve.confidence[enough[-1]]) if len(enough) else NOTHING
+    """Return the lowest confidence from which on the accuracy surely reaches the target; NOTHING where there is none.
+
+    Surely: by the lower confidence bound of `thresholds.lowest_reaching`.
+    """
+    ranked, given, hits = nested(confidence, right)
+    lowest = lowest_reaching(given, hits, target)
+    return NOTHING if lowest is None else float(ranked[lowest])
+
+
+def nested(confidence: Values, right: Truth) -> tuple[Values, NDArray[np.int64], NDArray[np.int64]]:
+    """Return each distinct confidence from the highest down, the rows with at least it, and the right ones among them, (C,)."""
+    order = np.argsort(-confidence, kind="stable")
+    ranked = confidence[order]
+    ends = np.flatnonzero(np.append(ranked[:-1] != ranked[1:], True))
+    return ranked[ends], (ends + 1).astype(np.int64), np.cumsum(right[order])[ends].astype(np.int64)
 
 
 def floor_for_coverage(confidence: Values, target: float) -> float:

@@ -160,7 +160,7 @@ def _temperature(logits: Values, gold: Gold) -> float:
 
 
 def _vector(logits: Values, gold: Gold, start: float) -> tuple[Values, Values]:
-    """Return scale (K,) and bias (K,) of least log loss.
+    """Return scale (K,) and bias (K,) of least log loss; no scale is negative, so that each class keeps the order of its texts.
 
     A normal prior of unit variance around the temperature and bias 0 keeps the numbers of classes without dev rows in place.
     """
@@ -176,7 +176,10 @@ def _vector(logits: Values, gold: Gold, start: float) -> tuple[Values, Values]:
         slope = np.concatenate([(delta * logits).sum(axis=0) + scale - start, delta.sum(axis=0) + bias])
         return float(value / rows), slope / rows
 
-    found = minimize(loss, np.concatenate([np.full(labels, start), np.zeros(labels)]), jac=True, method="L-BFGS-B")
+    # A scale of 0 or less would turn a class over: texts that speak for it would speak against it.
+    bounds = [(1 / FLATTEST, None)] * labels + [(None, None)] * labels
+    first = np.concatenate([np.full(labels, max(start, 1 / FLATTEST)), np.zeros(labels)])
+    found = minimize(loss, first, jac=True, method="L-BFGS-B", bounds=bounds)
     return found.x[:labels], found.x[labels:]
 
 

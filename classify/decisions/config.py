@@ -21,14 +21,20 @@ class DecideConfig:
         "decide.costs, none (0.5, or the most probable), or auto: f1 for multi-label, else none",
         ("auto", "none", "f1", "precision", "cost"),
     )
-    precision: float | None = setting(None, "thresholds=precision: what each label's precision must reach, such as 0.9")
+    precision: float | None = setting(
+        None,
+        "thresholds=precision: what each label's precision must reach, such as 0.9, by its lower 95% confidence bound on dev "
+        "(a label with fewer dev rows than prove it is never given)",
+    )
     costs: str | None = setting(
         None,
         "thresholds=cost: a CSV file with a row per true label and a column per given label; multi-label: with the columns "
         "label, miss and false_alarm",
     )
     target_accuracy: float | None = setting(
-        None, "abstain where unsure, so that this share of the rest is right (null: do not abstain)"
+        None,
+        "abstain where unsure, so that this share of the rest is right, by its lower 95% confidence bound on dev (null: do not "
+        "abstain)",
     )
     target_coverage: float | None = setting(
         None, "abstain where unsure, so that this share of the texts is decided (null: do not abstain)"

@@ -4,6 +4,10 @@ The promise needs no assumption but that new texts come as the dev rows came. Fo
 texts whose set holds it; for any number of right labels, the mean share of a text's labels that are in its set (conformal
 risk control of the false negative rate). A set always holds the most probable label, so it may keep more than promised.
 
+The promise holds on average over dev samples, not for each one: with n dev rows the coverage of one fit varies as `spread`
+says. It holds over all texts together, not within a class (but see `sets_per_class`) or a kind of text. And dev chose the
+checkpoint and the calibration too, which is not allowed for: what was measured on test is what to go by.
+
 Shapes: N rows, K labels, L levels; probabilities (N, K); gold (N,) or, multi-label, (N, K) bool.
 
 Sources: LAC, Sadinle et al. 2019; APS, Romano et al. 2020 (without its random part, so that equal texts get equal sets); RAPS,
@@ -18,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta
 
+from classify.decisions.thresholds import share_interval
 from finewise.errors import InputError
 
 Values = NDArray[np.float64]
@@ -46,6 +51,11 @@ class Conformal:
     levels: tuple[float, ...]
     limits: tuple[tuple[float, ...], ...]
     pooled: tuple[int, ...] = ()
+
+    @property
+    def per_class(self) -> bool:
+        """Whether the labels have limits of their own."""
+        return any(len(set(row)) > 1 for row in self.limits)
 
     def place(self, level: float) -> int:
         """Return which of the fitted levels this is.
@@ -86,6 +96,18 @@ def usual_levels(rows: int) -> list[float]:
     ([0.8, 0.9], [0.8, 0.9, 0.95])
     """
     return [level for level in (0.8, 0.9, 0.95) if rows_needed(level) <= rows]
+
+
+def spread(level: float, rows: int) -> tuple[float, float]:
+    """Return between what the coverage of one fit lies in 95% of dev samples of so many rows (one right label; Vovk 2012).
+
+    It has the distribution Beta(k, n + 1 - k) with k = ceil((n + 1) * level), for scores without ties.
+
+    >>> [round(end, 3) for end in spread(0.9, 100)]
+    [0.838, 0.95]
+    """
+    rank = math.ceil((rows + 1) * level - 1e-9)
+    return float(beta.ppf(0.025, rank, rows + 1 - rank)), float(beta.ppf(0.975, rank, rows + 1 - rank))
 
 
 def check_rows(levels: list[float], rows: int) -> None:
@@ -209,8 +231,7 @@ def coverage(sets: Truth, gold: Gold, level: float) -> Coverage:
     if gold.ndim == 1:
         kept = sets[np.arange(len(gold)), gold]
         hits, rows = int(kept.sum()), len(kept)
-        low = float(beta.ppf(0.025, hits, rows - hits + 1)) if hits else 0.0
-        high = float(beta.ppf(0.975, hits + 1, rows - hits)) if hits < rows else 1.0
+        low, high = share_interval(hits, rows)
         return Coverage(level=level, measured=hits / rows, low=low, high=high, size=size, rows=rows)
     has = gold.any(axis=1)
     recall = (sets & gold)[has].sum(axis=1) / gold[has].sum(axis=1)

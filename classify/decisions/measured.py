@@ -11,8 +11,10 @@ from benchmarks.metrics.outcome import Outcome
 from classify.decide import Decisions, Gold, Raw, Values, is_right, plain, to_logits
 from classify.decisions.abstain import risk_coverage
 from classify.decisions.calibration import cross_fitted
-from classify.decisions.conformal import coverage
+from classify.decisions.config import DecideConfig
+from classify.decisions.conformal import coverage, spread
 from classify.decisions.costs import mean_cost
+from classify.decisions.thresholds import share_interval
 
 PROBABILITY_METRICS = ("ece", "brier", "log_loss")
 DRAWS = 10
@@ -38,7 +40,13 @@ def before_after(
     return before, cross_fitted(decisions.calibration.method, logits, gold, seed)
 
 
-def measured(decisions: Decisions, dev: tuple[Raw, Gold], test: tuple[Raw, Gold], seed: int = 42) -> dict[str, Any]:
+def measured(
+    decisions: Decisions,
+    dev: tuple[Raw, Gold],
+    test: tuple[Raw, Gold],
+    seed: int = 42,
+    config: DecideConfig | None = None,
+) -> dict[str, Any]:
     """Return plain JSON for the record: calibration, thresholds, abstention and sets.
 
     Args:
@@ -46,6 +54,7 @@ def measured(decisions: Decisions, dev: tuple[Raw, Gold], test: tuple[Raw, Gold]
         dev: Outputs and labels.
         test: Outputs and labels.
         seed: As in the fit.
+        config: Its targets are repeated beside what test says of them.
     """
     found: dict[str, Any] = {
         "calibration": {"method": decisions.calibration.method},
@@ -66,12 +75,36 @@ def measured(decisions: Decisions, dev: tuple[Raw, Gold], test: tuple[Raw, Gold]
         found["sets"] = {
             "score": decisions.conformal.score,
             "promise": "mean share of a text's labels" if decisions.multi else "share of texts",
+            "expected": [
+                None if decisions.multi or decisions.conformal.per_class else spread(level, len(dev[1]))
+                for level in decisions.conformal.levels
+            ],
             "test": [
                 asdict(coverage(decisions.sets(probabilities, level), gold, level))
                 for level in decisions.conformal.levels
             ],
         }
+    if config is not None and (config.target_accuracy is not None or config.precision is not None):
+        found["targets"] = _targets(decisions, config, *test)
     return found
+
+
+def _targets(decisions: Decisions, config: DecideConfig, raw: Raw, gold: Gold) -> dict[str, Any]:
+    """Return the targets, and for precision what each label that is given has on test: its name, right ones, given ones."""
+    if config.precision is None:
+        return {"accuracy": config.target_accuracy}
+    probabilities = decisions.probabilities(raw)
+    decided = decisions.decide(probabilities)
+    labels = np.arange(len(decisions.names))
+    given = decided if decisions.multi else decided[:, None] == labels
+    given = given & ~decisions.abstains(probabilities)[:, None]
+    right = given & (gold if decisions.multi else gold[:, None] == labels)
+    table = [
+        {"label": name, "right": int(right[:, place].sum()), "given": int(given[:, place].sum())}
+        for place, name in enumerate(decisions.names)
+        if given[:, place].any()
+    ]
+    return {"accuracy": config.target_accuracy, "precision": config.precision, "labels": table}
 
 
 def _outcome(gold: Gold, predicted: NDArray[Any], probabilities: Values) -> Outcome:
@@ -95,11 +128,13 @@ def _quality(probabilities: Values, gold: Gold, seed: int) -> dict[str, float]:
     return found | {"ece_by_chance": float(np.mean(drawn))}
 
 
-def _decided(decisions: Decisions, before: Values, after: Values, gold: Gold) -> dict[str, dict[str, float]]:
-    """Return the scores of the model's own decisions and of these."""
-    own = plain(decisions.kind, decisions.names).decide(before)
-    tuned = decisions.decide(after)
-    found = {
+def _decided(decisions: Decisions, before: Values, after: Values, gold: Gold) -> dict[str, Any]:
+    """Return the scores of the model's own decisions and of these, and how many texts calibration alone decides otherwise."""
+    unchanged = plain(decisions.kind, decisions.names)
+    own, calibrated, tuned = unchanged.decide(before), unchanged.decide(after), decisions.decide(after)
+    found: dict[str, Any] = {
+        "rows": len(gold),
+        "changed_by_calibration": int((~is_right(calibrated, own)).sum()),
         "before": evaluated(_outcome(gold, own, before), DECISION_METRICS[decisions.multi]),
         "after": evaluated(_outcome(gold, tuned, after), DECISION_METRICS[decisions.multi]),
     }
@@ -110,12 +145,17 @@ def _decided(decisions: Decisions, before: Values, after: Values, gold: Gold) ->
 
 
 def _abstained(decisions: Decisions, probabilities: Values, gold: Gold) -> dict[str, float | None]:
-    """Return coverage, accuracy of what is decided and of everything, and the area under the risk-coverage curve."""
+    """Return coverage, accuracy of what is decided (with its 95% interval) and of everything, and the area under the
+    risk-coverage curve.
+    """
     right = is_right(decisions.decide(probabilities), gold)
     kept = ~decisions.abstains(probabilities)
+    low, high = share_interval(int(right[kept].sum()), int(kept.sum())) if kept.any() else (None, None)
     return {
         "coverage": float(kept.mean()),
         "accuracy": float(right[kept].mean()) if kept.any() else None,
+        "low": low,
+        "high": high,
         "accuracy_of_all": float(right.mean()),
         "aurc": risk_coverage(decisions.confidence(probabilities), right).aurc,
     }

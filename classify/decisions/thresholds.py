@@ -9,6 +9,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
+from scipy.stats import beta
 
 Values = NDArray[np.float64]
 Truth = NDArray[np.bool_]
@@ -18,6 +19,9 @@ NEVER = math.inf
 HALF = 0.5
 TRUSTED_POSITIVES = 10.0
 """A label with this many dev positives gets a threshold half-way between its own best and the one that is best for all."""
+
+ALPHA = 0.05
+"""How often a threshold may fall short of its target: lower confidence bounds are of level 1 - ALPHA."""
 
 CORRECTIONS = np.linspace(0, 1.5, 31)
 
@@ -77,7 +81,9 @@ def f1_thresholds(probabilities: Values, gold: Truth, trusted: float = TRUSTED_P
 
 
 def precision_thresholds(probabilities: Values, gold: Truth, precision: float, among: Truth | None = None) -> Values:
-    """Return for each label the threshold of highest recall with at least this precision, (K,); NEVER where none has it.
+    """Return for each label the threshold of highest recall whose precision surely reaches the target, (K,); else NEVER.
+
+    Surely: by the lower confidence bound of `lowest_reaching`, so that one right row of one is no proof.
 
     Args:
         probabilities: (N, K).
@@ -89,12 +95,55 @@ def precision_thresholds(probabilities: Values, gold: Truth, precision: float, a
     for label in range(gold.shape[1]):
         rows = slice(None) if among is None else among[:, label]
         cuts, given, right = sweep(probabilities[rows, label], gold[rows, label])
-        enough = np.flatnonzero((right >= precision * given) & (right > 0))
-        if len(enough):
+        lowest = lowest_reaching(given, right, precision)
+        if lowest is not None:
             # Rows further down that are all wrong add nothing to the recall: the highest threshold of that recall.
-            most = enough[right[enough] == right[enough].max()]
-            thresholds[label] = cuts[most[0]]
+            thresholds[label] = cuts[np.flatnonzero(right == right[lowest])[0]]
     return thresholds
+
+
+def lowest_reaching(
+    given: NDArray[np.int64], right: NDArray[np.int64], target: float, alpha: float = ALPHA
+) -> int | None:
+    """Return the place of the lowest threshold above which the share of right rows surely reaches the target, or None.
+
+    The lower confidence bound of the share must reach it. Simulated on new rows (100 to 2,000 on dev, targets .8 to .95, errors
+    rarer at higher scores), the true share was below the target in 3 to 6% of samples; where scores do not tell right from
+    wrong and the share of all rows is barely below the target, it is more often, by little.
+
+    Args:
+        given: (C,) rows at or above each threshold, rising.
+        right: (C,) right rows among them.
+        target: In (0, 1).
+        alpha: One minus the level of the bound.
+    """
+    reached = np.flatnonzero(lower_bound(right, given, alpha) >= target)
+    return int(reached[-1]) if len(reached) else None
+
+
+def rows_needed(target: float, alpha: float = ALPHA) -> int:
+    """Return how many rows, all of them right, prove a share of right ones.
+
+    >>> rows_needed(0.9), rows_needed(0.95)
+    (29, 59)
+    """
+    return math.ceil(math.log(alpha) / math.log(target) - 1e-9)
+
+
+def lower_bound(right: NDArray[np.int64], given: NDArray[np.int64], alpha: float = ALPHA) -> Values:
+    """Return the lower confidence bound of the share right / given, of level 1 - alpha (Clopper & Pearson 1934)."""
+    found = beta.ppf(alpha, np.maximum(right, 1), given - right + 1)
+    return np.asarray(np.where(right > 0, found, 0.0))
+
+
+def share_interval(hits: int, rows: int, alpha: float = ALPHA) -> tuple[float, float]:
+    """Return the two-sided interval of a share hits / rows, of level 1 - alpha (Clopper & Pearson 1934).
+
+    >>> [round(end, 3) for end in share_interval(10, 10)]
+    [0.692, 1.0]
+    """
+    low = float(beta.ppf(alpha / 2, hits, rows - hits + 1)) if hits else 0.0
+    return low, float(beta.ppf(1 - alpha / 2, hits + 1, rows - hits)) if hits < rows else 1.0
 
 
 def prior_correction(probabilities: Values, gold: Classes) -> Values:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from classify.spans.rows import Words
+from finewise.data.scripts import composed
 from finewise.errors import InputError
 
 IGNORED = -100
@@ -33,7 +34,8 @@ class Windows:
         first: M times (t,) bool, whether the piece is the first of its word.
         texts: N.
         long: Texts that took several windows.
-        lost: Words without a piece of their own, of which the model says nothing.
+        lost: Words without a piece of their own, such as a control character, of which the model says nothing: they go with
+            the span that they stand in, else they are O.
     """
 
     rows: Ints
@@ -91,7 +93,9 @@ def windows(
     first: list[NDArray[np.bool_]] = []
     lost = 0
     for start in range(0, len(texts), _TEXTS):
-        some = list(texts[start : start + _TEXTS])
+        # In form C, which is what models were trained on: e + U+0301 is read as é, in whichever form the text came.
+        together = zip(texts[start : start + _TEXTS], words[start : start + _TEXTS], strict=True)
+        some, places_of = map(list, zip(*(composed(text, where) for text, where in together), strict=True))
         made = tokenizer(some, truncation=True, max_length=limit, stride=overlap, return_overflowing_tokens=True)
         encodings = made.encodings
         assert encodings is not None
@@ -103,9 +107,7 @@ def windows(
             for turn, place in enumerate(places):
                 encoding = encodings[place]
                 special = np.array(encoding.special_tokens_mask, dtype=bool)
-                own = _words_of(
-                    some[row], np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2), words[start + row]
-                )
+                own = _words_of(some[row], np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2), places_of[row])
                 own[special] = -1
                 at = np.flatnonzero(~special)
                 half = overlap // 2

@@ -12,15 +12,8 @@ import numpy as np
 
 from classify.spans.config import TokenColumnsConfig
 from classify.spans.rows import Words
+from finewise.data.scripts import WORD
 from finewise.data.table import shown
-
-_NO_BLANKS = (
-    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-)
-"""Scripts whose words stand without blanks between them: Thai, Lao, Burmese, Khmer, Japanese, Chinese."""
-
-WORD = re.compile(rf"[{_NO_BLANKS}]|(?:(?![{_NO_BLANKS}])\w)+|[^\w\s]")
-"""A word; in scripts without blanks, a character."""
 
 Span = tuple[str, int, int]
 """Label, start and end in characters."""

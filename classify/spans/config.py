@@ -41,7 +41,9 @@ class TokenDataConfig(SplitsConfig):
         ("repair", "refuse"),
     )
     names: list[str] = setting(list, "when tags are numbers: their names, from 0, such as [O,B-PER,I-PER]")
-    max_dev_rows: int | None = setting(None, "choose on at most this many dev rows, drawn by the seed (null: all)")
+    max_dev_rows: int | None = setting(
+        None, "choose on at most this many dev rows, sampled with data.split_seed (null: all)"
+    )
 
     def __post_init__(self) -> None:
         SplitsConfig.__post_init__(self)
@@ -70,7 +72,6 @@ class TokenScoringConfig:
     """How results are computed."""
 
     metrics: list[str] = setting(lambda: list(METRICS), "metrics to report; the first is the headline")
-    resamples: int = setting(2000, "bootstrap resamples for intervals, permutations for paired tests")
     mistakes: int = setting(20, "how many of the mistakes the report shows")
 
     def __post_init__(self) -> None:
@@ -78,7 +79,6 @@ class TokenScoringConfig:
             raise ValueError("scoring.metrics must name at least one metric; got an empty list")
         for metric in self.metrics:
             check_metric(metric)
-        at_least("scoring.resamples", self.resamples, 100)
         at_least("scoring.mistakes", self.mistakes, 0)
 
 
@@ -109,6 +109,7 @@ class TokensExperiment(ExperimentConfig):
                     f"model.{key} has no effect in token classification, whose labels are of the text; set "
                     "model.query_prompt= model.document_prompt="
                 )
+        self.model.refuse_unread(("pooling", "similarity"), "has no effect in token classification")
         unknown = [name for name in self.baselines if name not in BASELINES]
         if unknown:
             raise ValueError(f"baselines must be of {', '.join(BASELINES)}; got {', '.join(unknown)}")

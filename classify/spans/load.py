@@ -16,7 +16,7 @@ from finewise.config import AuditConfig
 from finewise.data.content import Column, content
 from finewise.data.hub import is_hub
 from finewise.data.keys import combine, text_keys
-from finewise.data.labels.splits import split_labels
+from finewise.data.labels.splits import shared_rows, split_labels
 from finewise.data.near import matches, sketch
 from finewise.data.report import AuditReport, Example, Finding, Severity, gravest_first, sampled, shorten
 from finewise.data.sources import resolve, splits
@@ -94,7 +94,10 @@ def load(experiment: TokensExperiment) -> TaggedData:
             cast(Any, parts["train"]),
             config.dev_size if "dev" in missing else None,
             config.test_size if "test" in missing else None,
-            seed,
+            config.split_seed,
+            apart=shared_rows(
+                cast(Any, parts["train"]), [cast(Any, one) for part, one in parts.items() if part != "train"]
+            ),
         )
         parts |= {
             part: cast(Tagged, one)

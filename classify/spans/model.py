@@ -12,7 +12,8 @@ from transformers import (
 )
 
 from classify.heads import Float32Linear, head_linear, new_head
-from classify.model import Parts, first_line, keeps_head, pretrained, set_limit, silent
+from classify.model import Parts, first_line, own_head, pretrained, put_in_order, set_limit
+from finewise.checkpoint import settle_padding, silent
 from finewise.config import ModelConfig
 from finewise.data.labels.space import LabelSpace
 from finewise.device import pick_device, quiet
@@ -32,7 +33,7 @@ def load_tagger(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load an encoder with a head for these tags, with fp32 weights; the head computes in fp32 whatever the body does.
 
-    A head that the checkpoint has is kept if it is for the same tags in the same order; else it is drawn anew.
+    A head that the checkpoint has is kept if it is for the same tags, whatever their order; else it is drawn anew.
 
     Args:
         config: Where the encoder or tagger is, and its limit.
@@ -55,13 +56,16 @@ def load_tagger(
     try:
         parts = Parts.read(reference, config.revision)
         found = AutoConfig.from_pretrained(reference, subfolder=parts.subfolder, **source)
-        own = keeps_head(found, "TokenClassification", space.names)
+        own = own_head(found, "TokenClassification", space.names, config.name)
         found.num_labels, found.id2label, found.label2id = len(space), space.id2label, space.label2id
         with silent(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model = pretrained(AutoModelForTokenClassification, config.name, reference, found, parts, source)
-            if not own:
+            kind = AutoModelForTokenClassification
+            model = pretrained(kind, config.name, reference, found, parts, source, own=own is not None)
+            if own is None:
                 new_head(head_linear(model), getattr(found, "initializer_range", None) or 0.02)
+            else:
+                put_in_order(model, own)
         tokenizer = AutoTokenizer.from_pretrained(reference, subfolder=parts.tokenizer, **source)
     except InputError:
         raise
@@ -70,6 +74,7 @@ def load_tagger(
             f"model.name={config.name}: cannot load it as a token classifier: {first_line(error)}"
         ) from error
     set_limit(config, parts, model, tokenizer)
+    settle_padding(model, lambda text: model(**text).logits, tokenizer, config.name)
     head_linear(model).__class__ = Float32Linear
     model.to(torch.device(target))  # type: ignore[arg-type]  # its decorator loses self
     attach(model, execution=execution, micro_batch_tokens=micro_batch_tokens)

@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from benchmarks.rows import corrected
 from classify.spans import baselines
 from classify.spans.config import TokensExperiment
 from classify.spans.load import TaggedData
@@ -58,7 +59,7 @@ def prove(
     test = data.test
     tuned = Found.of("tuned", test, entities(test, trained.tag(test)))
     others = [Found.of(name, test, entities(test, tagger(test))) for name, tagger in taggers.items()]
-    metrics, resamples, seed = experiment.scoring.metrics, experiment.scoring.resamples, experiment.seed
+    metrics = experiment.scoring.metrics
     results = [tuned, *others]
     dev = data.dev
     of_dev = [
@@ -67,8 +68,8 @@ def prove(
     ]
     return Proof(
         results=results,
-        scores=[score for result in results for score in scores(result, metrics, resamples, seed)],
-        comparisons=[row for other in others for row in compare(tuned, other, metrics, resamples, seed)],
-        on_dev=[score for result in of_dev for score in scores(result, metrics, resamples, seed)],
+        scores=[score for result in results for score in scores(result, metrics)],
+        comparisons=corrected([row for other in others for row in compare(tuned, other, metrics)]),
+        on_dev=[score for result in of_dev for score in scores(result, metrics)],
         seconds=seconds,
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 from classify.spans.cells import Row, joined, row_of_spans, row_of_tags
 from classify.spans.config import TokenDataConfig
 from classify.spans.schemes import check_tag, recognise, to_bio
+from finewise.data.arrow import ArrowSource
 from finewise.data.hub import is_hub
 from finewise.data.opening import open_reference
 from finewise.data.records import decoded_lines
@@ -126,7 +127,13 @@ def _table(source: Source, content: str, config: TokenDataConfig) -> Read:
         raise InputError(
             f"{source.name} has no column '{columns.group}' (data.columns.group); it has: {', '.join(have)}"
         )
-    names = config.names or (getattr(source, "class_names", lambda column: None)(second) if tagged else None) or []
+    own = source.class_names(second) if tagged and isinstance(source, ArrowSource) else None
+    if own and config.names and config.names != own:
+        raise InputError(
+            f"{source.name} names the classes of '{second}' itself ({', '.join(own)}), and data.names has others "
+            f"({', '.join(config.names)}); leave data.names out"
+        )
+    names = own or config.names
     wanted: dict[str, Kind] = dict.fromkeys([first, second, *([columns.group] if columns.group else [])], "cell")
     made = Read(source.name, source.unit, content, [], columns.group is not None)
     stripped = 0

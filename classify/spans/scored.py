@@ -1,4 +1,4 @@
-"""Scores of entities with intervals, and paired tests: whole texts are drawn, and the metric is computed anew each time."""
+"""Scores of entities with intervals, and paired tests: texts, or clusters of them, are the units."""
 
 import json
 from collections.abc import Sequence
@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.metrics.entities import Counts, Entity, Values, count, evaluated, measured, resampled
-from benchmarks.resampling import bootstrapped, permuted, together
-from benchmarks.significance import PairedTest, comparison_rows, score_rows
+from benchmarks.metrics.entities import Counts, Entity, count, measure, measured
+from benchmarks.rows import comparison_rows, score_rows
+from benchmarks.stats.design import Design
+from benchmarks.stats.inference import UNIT, intervals, paired_tests
+from benchmarks.stats.jackknife import jackknife
 from classify.spans.rows import Tagged
 from finewise.data.report import shorten
 from finewise.record import Comparison, Score
@@ -55,34 +57,19 @@ class Found:
         return cls(system=system, data=data, entities=entities, counts=count(data.entities, entities, len(data.types)))
 
 
-def scores(found: Found, metrics: Sequence[str], resamples: int, seed: int) -> list[Score]:
-    """Return each metric with its 95% percentile interval over texts, or over the groups that they belong to."""
-    size, groups = len(found.counts), together(found.data.groups)
-    around = bootstrapped(
-        lambda weights: evaluated(resampled(found.counts, weights), metrics), size, groups, resamples, seed
-    )
-    return score_rows(found, size, dict(zip(metrics, around, strict=True)))
+def scores(found: Found, metrics: Sequence[str]) -> list[Score]:
+    """Return each metric with its interval over texts, or over the clusters that they belong to."""
+    design = Design.of(len(found.counts), clusters=found.data.groups)
+    around = intervals(jackknife(measure(found.counts, metrics), design), [UNIT] * len(metrics))
+    return score_rows(found, design.size, dict(zip(metrics, around, strict=True)), design.clusters)
 
 
-def compare(a: Found, b: Found, metrics: Sequence[str], resamples: int, seed: int) -> list[Comparison]:
-    """Return a minus b for each metric, with its bootstrap interval and a paired permutation test.
-
-    The test swaps what the two systems said, text by text (group by group), by a coin flip (Yeh 2000).
-    """
-    size, groups = len(a.counts), together(a.data.groups)
-    first, second, change = a.counts.sum(axis=0), b.counts.sum(axis=0), b.counts - a.counts
-
-    def difference(weights: Values) -> Values:
-        return evaluated(resampled(a.counts, weights), metrics) - evaluated(resampled(b.counts, weights), metrics)
-
-    def swapped(swap: Values) -> Values:
-        moved = resampled(change, swap)
-        return evaluated(first + moved, metrics) - evaluated(second - moved, metrics)
-
-    around = bootstrapped(difference, size, groups, resamples, seed)
-    p, test = permuted(swapped, np.asarray(change.any(axis=(1, 2))), groups, resamples, seed)
-    found = {metric: PairedTest(*ends, value, test) for metric, ends, value in zip(metrics, around, p, strict=True)}
-    return comparison_rows(a, b, found)
+def compare(a: Found, b: Found, metrics: Sequence[str]) -> list[Comparison]:
+    """Return a minus b for each metric."""
+    design = Design.of(len(a.counts), clusters=a.data.groups)
+    first, second = measure(a.counts, metrics), measure(b.counts, metrics)
+    found = paired_tests(jackknife(lambda weights: first(weights) - second(weights), design), [UNIT] * len(metrics))
+    return comparison_rows(a, b, dict(zip(metrics, found, strict=True)))
 
 
 def per_type(found: Found) -> list[dict[str, Any]]:

@@ -15,6 +15,9 @@ from finewise.batching import longest_first
 from finewise.device import autocast
 from finewise.fused import fused
 
+UNREAD = -1
+"""The tag of a word of which no piece was read."""
+
 TOKENS = 16_384
 """About so many padded tokens are computed at a time: a few micro-batches."""
 
@@ -42,7 +45,7 @@ def tag(
     bf16: bool,
     advance: Callable[[int], None] = lambda count: None,
 ) -> list[NDArray[np.int64]]:
-    """Return N times (W,) the likeliest tag of each word's first piece; O for a word that has none.
+    """Return N times (W,) the likeliest tag of each word's first piece; a word that has none goes on with a span.
 
     Args:
         model: From `classify.spans.model.load_tagger`.
@@ -52,7 +55,7 @@ def tag(
         bf16: Whether the body computes in bf16; the head does not.
         advance: Called with the number of windows that are done.
     """
-    tags = [np.zeros(len(words), dtype=np.int64) for words in rows.words]
+    tags = [np.full(len(words), UNREAD, dtype=np.int64) for words in rows.words]
     training = model.training
     model.train(False)
     order = longest_first([len(ids) for ids in found.ids])
@@ -71,7 +74,25 @@ def tag(
                 advance(len(some))
     finally:
         model.train(training)
+    for row in tags:
+        fill_unread(row)
     return tags
+
+
+def fill_unread(tags: NDArray[np.int64]) -> None:
+    """Tag the words (W,) that are UNREAD, in place: as inside of the span that goes on behind them, else as O.
+
+    >>> tags = np.array([UNREAD, 1, UNREAD, 2, UNREAD, 0])  # O is 0, B- odd, and the I- of a type follows its B-
+    >>> fill_unread(tags)
+    >>> tags.tolist()
+    [0, 1, 2, 2, 0, 0]
+    """
+    for place in np.flatnonzero(tags == UNREAD):
+        before = int(tags[place - 1]) if place else 0
+        inside = before + before % 2
+        behind = tags[place + 1 :]
+        known = behind[behind != UNREAD]
+        tags[place] = inside if inside and len(known) and known[0] == inside else 0
 
 
 def entities(rows: Tagged, tags: Sequence[NDArray[np.int64]]) -> list[tuple[Entity, ...]]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
-from benchmarks.metrics.entities import count, evaluated
+from benchmarks.metrics.entities import count, evaluated, gold_types
 from classify.fitting import fit_weights
 from classify.spans.align import IGNORED, Windows, labels, windows
 from classify.spans.config import TokensExperiment
@@ -112,11 +112,15 @@ def train(data: TaggedData, experiment: TokensExperiment, run: Run) -> Trained:
         for rows in (data.train, data.dev, data.test)
     }
     for split, one in found.items():
-        if one.long or one.lost:
-            lost = f"; {one.lost} words have no token of their own and count as O" if one.lost else ""
+        if one.long:
             say(
                 f"{split}: {one.long} of {one.texts} texts are longer than {tokenizer.model_max_length} tokens and are read in "
-                f"overlapping windows ({len(one)} in all); nothing is cut{lost}"
+                f"overlapping windows ({len(one)} in all); nothing is cut"
+            )
+        if one.lost:
+            say(
+                f"{split}: the tokenizer has no token for {one.lost} words (control characters, for instance); the "
+                "model does not read them: they belong to the span that goes on around them, else to none"
             )
     outcome = _fit(model, tokenizer, data, found, experiment, run, bf16=bf16)
     return Trained(model=model, tokenizer=tokenizer, outcome=outcome, bf16=bf16, windows=found)
@@ -170,4 +174,4 @@ def score_dev(model: PreTrainedModel, pad: int, found: Windows, dev: Tagged, met
     """Return the selection metric on dev."""
     said = entities(dev, tag(model, pad, found, dev, bf16=bf16))
     counts = count(dev.entities, said, len(dev.types))
-    return float(evaluated(counts.sum(axis=0), [metric])[0])
+    return float(evaluated(counts.sum(axis=0), [metric], gold_types(counts))[0])

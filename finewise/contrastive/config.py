@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from finewise.config import OptimConfig, at_least, positive, setting
+from finewise.config import SIMILARITIES, OptimConfig, at_least, positive, setting
 
 
 @dataclass(slots=True, kw_only=True)
@@ -19,7 +19,9 @@ class LossConfig:
 class MultipleNegativesRanking(LossConfig):
     """InfoNCE over the other texts of the batch (van den Oord et al. 2018)."""
 
-    temperature: float = setting(0.05, "similarities are divided by this")
+    temperature: float | None = setting(
+        None, "similarities are divided by this (null: 0.05 for cosines and unit vectors, 1 for other similarities)"
+    )
     symmetric: bool = setting(True, "also rank the anchors for each positive")
     mask_known_positives: bool = setting(True, "a known positive of an anchor is never its negative")
 
@@ -42,7 +44,9 @@ class CachedMultipleNegativesRanking(MultipleNegativesRanking):
 class CoSENT(LossConfig):
     """Ranks the pairs of a batch by their scores (Su 2022)."""
 
-    temperature: float = setting(0.05, "similarities are divided by this")
+    temperature: float | None = setting(
+        None, "similarities are divided by this (null: 0.05 for cosines and unit vectors, 1 for other similarities)"
+    )
 
     def __post_init__(self) -> None:
         positive("loss.temperature", self.temperature)
@@ -56,8 +60,12 @@ class CoSENT(LossConfig):
 class Triplet(LossConfig):
     """Anchor closer to the positive than to the negative, by a margin."""
 
-    margin: float = setting(0.3, "how much closer")
-    distance: str = setting("cosine", "distance between embeddings", ("cosine", "euclidean", "manhattan"))
+    margin: float | None = setting(
+        None, "how much closer (null: 0.3 for cosines and unit vectors, 5 for other distances)"
+    )
+    distance: str | None = setting(
+        None, "distance between embeddings (null: by the model's own similarity)", SIMILARITIES
+    )
 
     def __post_init__(self) -> None:
         positive("loss.margin", self.margin)

@@ -1,12 +1,14 @@
 """The losses: the library's own, and InfoNCE with a mask for known positives. A new loss is one row in `build`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from sentence_transformers import util
 from sentence_transformers.sentence_transformer import losses
+from sentence_transformers.sentence_transformer.modules import Normalize
 from torch import Tensor, nn
+from torch.nn import functional
 
 from finewise.contrastive.config import (
     CachedMultipleNegativesRanking,
@@ -19,8 +21,37 @@ from finewise.contrastive.config import (
 from finewise.contrastive.negatives import KnownPositives
 from finewise.encoder import Encoder
 
-DISTANCES = {
+Similarity = Callable[[Tensor, Tensor], Tensor]
+
+SIMILARITIES: dict[str, Similarity] = {
+    "cosine": util.cos_sim,
+    "dot": util.dot_score,
+    "euclidean": util.euclidean_sim,
+    "manhattan": util.manhattan_sim,
+}
+"""Of all rows (A, D) with all others (B, D): (A, B), the higher the closer."""
+
+
+def _euclidean(a: Tensor, b: Tensor) -> Tensor:
+    return -functional.pairwise_distance(a, b)  # which has a gradient for equal vectors too
+
+
+PAIRWISE: dict[str, Similarity] = {
+    "cosine": util.pairwise_cos_sim,
+    "dot": util.pairwise_dot_score,
+    "euclidean": _euclidean,
+    "manhattan": util.pairwise_manhattan_sim,
+}
+"""Of each row (B, D) with its own (B, D): (B,)."""
+
+
+def _dot_distance(a: Tensor, b: Tensor) -> Tensor:
+    return -util.pairwise_dot_score(a, b)
+
+
+DISTANCES: dict[str, Similarity] = {
     "cosine": losses.TripletDistanceMetric.COSINE,
+    "dot": _dot_distance,
     "euclidean": losses.TripletDistanceMetric.EUCLIDEAN,
     "manhattan": losses.TripletDistanceMetric.MANHATTAN,
 }
@@ -35,6 +66,7 @@ def info_nce(
     known: Tensor | None,
     first: int = 0,
     count: int,
+    similarity: Similarity = util.cos_sim,
 ) -> Tensor:
     """InfoNCE per anchor, with known positives taken out of the denominator.
 
@@ -45,11 +77,12 @@ def info_nce(
     Args:
         anchors: (B, D) all anchors of the gathered batch.
         documents: (B * (1 + negatives), D) all positives, then all first negatives, and so on.
-        scale: s, one over the temperature, applied to cosine similarities.
+        scale: s, one over the temperature, applied to the similarities.
         symmetric: See above.
         known: (B, B * (1 + negatives)) True where the document is another known positive of the anchor; None for none.
         first: The first of the rows whose loss is wanted: a device's own, or a chunk of the cached loss.
         count: How many rows from there.
+        similarity: Row of SIMILARITIES; a_i d_j above stands for it.
 
     Returns:
         (count,) losses.
@@ -59,13 +92,13 @@ def info_nce(
     # In bf16 a logit near 20 has steps of 0.125, as large as the loss itself late in a training.
     with torch.autocast(anchors.device.type, enabled=False):
         anchors, documents = anchors.float(), documents.float()
-        to_document = util.cos_sim(anchors[own], documents) * scale
+        to_document = similarity(anchors[own], documents) * scale
         if known is not None:
             to_document = to_document.masked_fill(known[own], -torch.inf)
         positive = to_document[rows, own]
         log_z = torch.logsumexp(to_document, dim=1)
         if symmetric:
-            to_anchor = util.cos_sim(documents[own], anchors) * scale
+            to_anchor = similarity(documents[own], anchors) * scale
             if known is not None:
                 to_anchor = to_anchor.masked_fill(known[:, own].T, -torch.inf)
             log_z = (log_z + torch.logsumexp(to_anchor, dim=1)) / 2
@@ -75,8 +108,19 @@ def info_nce(
 class MaskedMultipleNegativesRankingLoss(losses.MultipleNegativesRankingLoss):
     """The library's multiple negatives ranking loss; the texts' ids arrive as labels and decide the mask."""
 
-    def __init__(self, model: Encoder, known: KnownPositives, *, scale: float, symmetric: bool, gather: bool) -> None:
-        super().__init__(model, scale=scale, gather_across_devices=gather, **_directions(symmetric))
+    def __init__(
+        self,
+        model: Encoder,
+        known: KnownPositives,
+        *,
+        scale: float,
+        similarity: Similarity,
+        symmetric: bool,
+        gather: bool,
+    ) -> None:
+        super().__init__(
+            model, scale=scale, similarity_fct=similarity, gather_across_devices=gather, **_directions(symmetric)
+        )
         self.known = known
         self.symmetric = symmetric
 
@@ -86,7 +130,14 @@ class MaskedMultipleNegativesRankingLoss(losses.MultipleNegativesRankingLoss):
         known = _mask(self.known, ids, anchors.device)
         count = len(labels)
         return info_nce(
-            anchors, documents, scale=self.scale, symmetric=self.symmetric, known=known, first=first, count=count
+            anchors,
+            documents,
+            scale=self.scale,
+            symmetric=self.symmetric,
+            known=known,
+            first=first,
+            count=count,
+            similarity=self.similarity_fct,
         ).mean()
 
 
@@ -94,10 +145,23 @@ class CachedMaskedMultipleNegativesRankingLoss(losses.CachedMultipleNegativesRan
     """The same with the library's gradient cache (Gao et al. 2021, arXiv 2101.06983)."""
 
     def __init__(
-        self, model: Encoder, known: KnownPositives, *, scale: float, symmetric: bool, gather: bool, tokens: int
+        self,
+        model: Encoder,
+        known: KnownPositives,
+        *,
+        scale: float,
+        similarity: Similarity,
+        symmetric: bool,
+        gather: bool,
+        tokens: int,
     ) -> None:
         super().__init__(
-            model, scale=scale, gather_across_devices=gather, mini_batch_num_tokens=tokens, **_directions(symmetric)
+            model,
+            scale=scale,
+            similarity_fct=similarity,
+            gather_across_devices=gather,
+            mini_batch_num_tokens=tokens,
+            **_directions(symmetric),
         )
         self.known = known
         self.symmetric = symmetric
@@ -122,6 +186,7 @@ class CachedMaskedMultipleNegativesRankingLoss(losses.CachedMultipleNegativesRan
                 known=known,
                 first=first + start,
                 count=size,
+                similarity=self.similarity_fct,
             )
             part = part.sum() / count
             if with_backward:
@@ -150,35 +215,51 @@ def build(
         world: Number of devices; from two on, embeddings are gathered so that all devices' texts are candidates.
     """
     gather = world > 1
+    name = str(model.similarity_fn_name)
+    unit = name == "cosine" or isinstance(model[-1], Normalize)
     loss: nn.Module
     if isinstance(config, MultipleNegativesRanking):
-        scale = 1 / config.temperature
+        scale, similarity = 1 / (config.temperature or (0.05 if unit else 1.0)), SIMILARITIES[name]
         cached = isinstance(config, CachedMultipleNegativesRanking)
         tokens = config.mini_batch_tokens if isinstance(config, CachedMultipleNegativesRanking) else 0
         if known is not None and cached:
             loss = CachedMaskedMultipleNegativesRankingLoss(
-                model, known, scale=scale, symmetric=config.symmetric, gather=gather, tokens=tokens
+                model,
+                known,
+                scale=scale,
+                similarity=similarity,
+                symmetric=config.symmetric,
+                gather=gather,
+                tokens=tokens,
             )
         elif known is not None:
             loss = MaskedMultipleNegativesRankingLoss(
-                model, known, scale=scale, symmetric=config.symmetric, gather=gather
+                model, known, scale=scale, similarity=similarity, symmetric=config.symmetric, gather=gather
             )
         elif cached:
             loss = losses.CachedMultipleNegativesRankingLoss(
                 model,
                 scale=scale,
+                similarity_fct=similarity,
                 gather_across_devices=gather,
                 mini_batch_num_tokens=tokens,
                 **_directions(config.symmetric),
             )
         else:
             loss = losses.MultipleNegativesRankingLoss(
-                model, scale=scale, gather_across_devices=gather, **_directions(config.symmetric)
+                model,
+                scale=scale,
+                similarity_fct=similarity,
+                gather_across_devices=gather,
+                **_directions(config.symmetric),
             )
     elif isinstance(config, CoSENT):
-        loss = losses.CoSENTLoss(model, scale=1 / config.temperature)
+        scale = 1 / (config.temperature or (0.05 if unit else 1.0))
+        loss = losses.CoSENTLoss(model, scale=scale, similarity_fct=PAIRWISE[name])
     elif isinstance(config, Triplet):
-        loss = losses.TripletLoss(model, distance_metric=DISTANCES[config.distance], triplet_margin=config.margin)
+        distance = config.distance or name
+        margin = config.margin or (0.3 if distance == "cosine" or isinstance(model[-1], Normalize) else 5.0)
+        loss = losses.TripletLoss(model, distance_metric=DISTANCES[distance], triplet_margin=margin)
     else:
         raise AssertionError(f"no loss is built for {type(config).__name__}")
     if not matryoshka.dims:

@@ -3,10 +3,14 @@
 In a contrastive batch every other row's texts are an anchor's negatives. A row whose text is a known positive of that anchor
 would teach the model to push apart what belongs together. The sampler keeps such rows out of one batch; where it is not used,
 the mask of the loss takes them out of the denominator.
+
+Texts are the same whatever column they stand in. A known positive of an anchor is a text that stands with it in a row, as its
+positive or as the anchor of a row whose positive it is, and the anchor's own text.
 """
 
 import itertools
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,12 +36,15 @@ class KnownPositives:
         anchors: (N,) id of each row's anchor text; equal ids are equal texts.
         documents: (N, 1 + negatives) ids of each row's positive and hard negatives, one numbering for all columns.
         starts, positives: The positives of anchor a are positives[starts[a]:starts[a + 1]], sorted.
+        ends, holders: The anchors of which document d is a positive are holders[ends[d]:ends[d + 1]], sorted.
     """
 
     anchors: Ints
     documents: Ints
     starts: Ints
     positives: Ints
+    ends: Ints
+    holders: Ints
 
     @classmethod
     def of(cls, train: TrainingRows) -> "KnownPositives":
@@ -63,16 +70,20 @@ class KnownPositives:
         anchor_hashes, anchor_ids = np.unique(anchors, return_inverse=True)
         document_hashes, document_ids = np.unique(documents, return_inverse=True)
         document_ids = document_ids.reshape(documents.shape).astype(np.int64)
-        of, positive = (anchors, documents[:, 0]) if known is None else known
+        first, second = (anchors, documents[:, 0]) if known is None else known
+        of, positive = np.concatenate([first, second, anchor_hashes]), np.concatenate([second, first, anchor_hashes])
         here = np.isin(of, anchor_hashes) & np.isin(positive, document_hashes)
         ends = [np.searchsorted(anchor_hashes, of[here]), np.searchsorted(document_hashes, positive[here])]
         pairs = np.unique(np.stack(ends, axis=1).astype(np.int64), axis=0)
         starts = np.searchsorted(pairs[:, 0], np.arange(len(anchor_hashes) + 1)).astype(np.int64)
+        by_document = pairs[np.lexsort((pairs[:, 0], pairs[:, 1]))]
         return cls(
             anchors=anchor_ids.astype(np.int64),
             documents=document_ids,
             starts=starts,
             positives=np.ascontiguousarray(pairs[:, 1]),
+            ends=np.searchsorted(by_document[:, 1], np.arange(len(document_hashes) + 1)).astype(np.int64),
+            holders=np.ascontiguousarray(by_document[:, 0]),
         )
 
     @property
@@ -85,12 +96,18 @@ class KnownPositives:
         """Return the ids of the documents known to be positives of this anchor."""
         return self.positives[self.starts[anchor] : self.starts[anchor + 1]]
 
+    def is_positive(self, anchor: int, document: int) -> bool:
+        """Return whether the document is known to be a positive of this anchor."""
+        low, high = int(self.starts[anchor]), int(self.starts[anchor + 1])
+        place = low + int(np.searchsorted(self.positives[low:high], document))
+        return place < high and int(self.positives[place]) == document
+
     def ids(self, rows: Ints) -> Ints:
         """Return (B, 2 + negatives) ids of the texts of some training rows: anchor, positive, hard negatives."""
         return np.column_stack([self.anchors[rows], self.documents[rows]])
 
     def mask(self, ids: Ints) -> npt.NDArray[np.bool_]:
-        """Tell which documents of a batch are known positives of which of its anchors, a row's own positive left out.
+        """Return which documents of a batch are known positives of which of its anchors, a row's own positive left out.
 
         Args:
             ids: (B, 2 + negatives) of the whole batch, over all devices, as `ids` gives them.
@@ -127,15 +144,16 @@ class Plan:
 
 
 class NoKnownPositives(DefaultBatchSampler):
-    """Draws batches in which no row's texts are a known positive of another row's anchor.
+    """Makes batches in which no row's texts are a known positive of another row's anchor.
 
     Exact and per anchor: rows r and q never share a batch when a document of r (its positive or a hard negative) is a
     known positive of q's anchor, or the other way round; equal anchors are the simplest case. With several devices whose
     embeddings are gathered, this holds over the gathered batch: `world` consecutive batches are drawn as one.
 
-    A row that does not fit waits for the next batch. Where many rows share texts, batches hold fewer rows than asked for
-    and there are more of them; `plan` says so beforehand. Every epoch has the same number of batches. A row that would be
-    alone in its batch is left out: without another row there is no negative, and nothing to learn.
+    A row that does not fit waits for the next batch, with the others that the same anchor or document keeps waiting; of these a
+    batch takes one. Where many rows share texts, batches hold fewer rows than asked for and there are more of them; `plan`
+    says so beforehand. Every epoch has the same number of batches. A row that would be alone in its batch is left out:
+    without another row there is no negative, and nothing to learn.
 
     Args:
         known: The texts and what belongs together.
@@ -191,45 +209,115 @@ class NoKnownPositives(DefaultBatchSampler):
         """Yield gathered batches until all rows are placed or only rows are left that would be alone."""
         generator = torch.Generator().manual_seed(self.seed + epoch + 1_000_003 * attempt)
         fresh = iter(torch.randperm(len(self.known.anchors), generator=generator).tolist())
-        waiting: list[int] = []
+        waiting: Waiting = {}
         while True:
-            drawn, waiting = self._draw(self.rows_per_device * self.world, waiting, fresh)
+            batch = _Batch(self.known, self.rows_per_device * self.world)
+            batch.take_first(waiting)
+            if len(batch.rows) < batch.size:
+                batch.take(fresh, waiting)
             # Every device gets equally many rows, or gathering their embeddings would fail.
-            even = len(drawn) - len(drawn) % self.world
+            if len(batch.rows) < max(2, self.world):
+                batch = self._last(batch, waiting)
+            even = len(batch.rows) - len(batch.rows) % self.world
             if even < 2:
                 return
-            waiting = drawn[even:] + waiting
-            yield drawn[:even]
+            for row in batch.rows[even:]:
+                waiting.setdefault(int(self.known.anchors[row]), deque()).append(row)
+            yield batch.rows[:even]
 
-    def _draw(self, size: int, waiting: list[int], fresh: Iterator[int]) -> tuple[list[int], list[int]]:
-        """Take up to `size` rows that go together, first from those that waited; return them and those that wait on."""
-        known = self.known
-        drawn: list[int] = []
-        present: set[int] = set()
-        forbidden: set[int] = set()
-        still: list[int] = []
+    def _last(self, batch: "_Batch", waiting: "Waiting") -> "_Batch":
+        """Return the fullest batch among the rows that wait and those of a batch that stayed too small.
 
-        def fits(row: int) -> bool:
-            own = set(known.documents[row].tolist())
-            wanted = known.of_anchor(int(known.anchors[row])).tolist()
-            if not forbidden.isdisjoint(own) or not present.isdisjoint(wanted):
-                return False
-            present.update(own)
-            forbidden.update(wanted)
-            drawn.append(row)
-            return True
-
-        for position, row in enumerate(waiting):
-            if len(drawn) == size:
-                return drawn, still + waiting[position:]
-            if not fits(row):
-                still.append(row)
-        # Looking for a partner through millions of rows would be quadratic; a window of waiting rows is enough.
-        limit = 50 * size
-        while len(drawn) < size and len(still) < limit:
-            row = next(fresh, -1)
-            if row < 0:
+        Which rows go together depends on the first one: each is tried as such, up to a number.
+        """
+        left = [*batch.rows, *(row for queue in waiting.values() for row in queue)]
+        best = batch
+        for first in left[:STARTS]:
+            tried = _Batch(self.known, self.rows_per_device * self.world)
+            tried.take([first, *left])
+            if len(tried.rows) > len(best.rows):
+                best = tried
+            if len(best.rows) >= max(2, self.world):
                 break
-            if not fits(row):
-                still.append(row)
-        return drawn, still
+        taken = set(best.rows)
+        waiting.clear()
+        for row in left:
+            if row not in taken:
+                waiting.setdefault(int(self.known.anchors[row]), deque()).append(row)
+        return best
+
+
+STARTS = 200
+"""Rows that are tried as the first of a last batch."""
+
+Waiting = dict[int, deque[int]]
+"""What keeps rows waiting -> these rows, in order: an anchor's id, or -1 - a document's."""
+
+
+class _Batch:
+    """Rows that go together, and what they forbid."""
+
+    def __init__(self, known: KnownPositives, size: int) -> None:
+        self.known = known
+        self.size = size
+        self.rows: list[int] = []
+        self.anchors: set[int] = set()
+        self.documents: set[int] = set()
+
+    def take_first(self, waiting: Waiting) -> None:
+        """Take the first row of each queue, where it fits; the others of that queue would be kept out by it."""
+        for key in list(waiting):
+            if len(self.rows) == self.size:
+                return
+            row = waiting[key].popleft()
+            if not waiting[key]:
+                del waiting[key]
+            self._add(row, waiting, first=True)
+
+    def take(self, rows: Iterable[int], waiting: Waiting | None = None) -> None:
+        """Take rows until the batch is full; those that do not fit wait."""
+        for row in rows:
+            self._add(row, waiting)
+            if len(self.rows) == self.size:
+                return
+
+    def _add(self, row: int, waiting: Waiting | None, *, first: bool = False) -> None:
+        key = self._kept_out_by(row)
+        if key is None:
+            self._accept(row)
+        elif waiting is not None and first:
+            waiting.setdefault(key, deque()).appendleft(row)
+        elif waiting is not None:
+            waiting.setdefault(key, deque()).append(row)
+
+    def _accept(self, row: int) -> None:
+        self.rows.append(row)
+        self.anchors.add(int(self.known.anchors[row]))
+        self.documents.update(self.known.documents[row].tolist())
+
+    def _kept_out_by(self, row: int) -> int | None:
+        """Return what keeps a row out of this batch, as in `Waiting`; None if it fits.
+
+        Each question is asked from its smaller side, so that a text with many thousand partners costs no more than others.
+        """
+        known, anchor = self.known, int(self.known.anchors[row])
+        own = known.documents[row].tolist()
+        if anchor in self.anchors:
+            return anchor
+        if own[0] in self.documents:
+            return -1 - int(own[0])
+        if known.starts[anchor + 1] - known.starts[anchor] <= len(self.documents):
+            wanted = known.of_anchor(anchor).tolist()
+            if any(document in self.documents for document in wanted):
+                return anchor
+        elif any(known.is_positive(anchor, document) for document in self.documents):
+            return anchor
+        for document in own:
+            first, last = int(known.ends[document]), int(known.ends[document + 1])
+            if last - first <= len(self.anchors):
+                kept_out = any(holder in self.anchors for holder in known.holders[first:last].tolist())
+            else:
+                kept_out = any(known.is_positive(other, document) for other in self.anchors)
+            if kept_out:
+                return -1 - int(document)
+        return None

@@ -9,6 +9,7 @@ from datasets import Dataset
 from finewise.config import AuditConfig, DataConfig
 from finewise.console import say
 from finewise.contrastive.config import LOSSES, LossConfig, MultipleNegativesRanking, Triplet
+from finewise.data.keys import pair_keys, text_keys
 from finewise.data.pairs import Pairs
 from finewise.errors import InputError
 
@@ -87,6 +88,8 @@ def training_rows(
     unused = [column for column in negatives if column not in keep]
     if unused:
         say(f"note: {key}={name} does not read the columns {', '.join(unused)}")
+    if isinstance(loss, Triplet):
+        pairs = _true_negatives(pairs, split, negatives[0], f"{key}={name}")
     rows = pairs.rows.select_columns([*keep, "score"] if uses_scores else keep)
     return TrainingRows(
         rows=rows.rename_column("score", "label") if uses_scores else rows,
@@ -95,6 +98,33 @@ def training_rows(
         tokenised=pairs if tokenised is None else tokenised,
         known=split,
     )
+
+
+def _true_negatives(pairs: Pairs, split: Pairs, column: str, loss: str) -> Pairs:
+    """Drop the rows whose hard negative is a known positive of their anchor, or the anchor itself: the loss has no mask.
+
+    Args:
+        pairs: The rows.
+        split: The whole training split, which says what belongs together.
+        column: The hard negatives.
+        loss: The setting of the loss, for the message.
+    """
+    batches = pairs.batches([column])
+    keys = np.concatenate([text_keys(table.column(column).to_pylist()) for _, table in batches])
+    known = np.unique(pair_keys(split.anchor_keys, split.positive_keys))
+    wrong = np.isin(pair_keys(pairs.anchor_keys, keys), known) | (pairs.anchor_keys == keys)
+    if not wrong.any():
+        return pairs
+    keep = np.flatnonzero(~wrong)
+    first = pairs.where(int(np.flatnonzero(wrong)[0]))
+    if len(keep) < 2:
+        raise InputError(
+            f"{loss}: {int(wrong.sum())} of {len(pairs)} hard negatives are known positives (first: {first})"
+        )
+    say(
+        f"note: {int(wrong.sum())} of {len(pairs)} rows are dropped: their hard negative is a known positive (first: {first})"
+    )
+    return pairs.select(keep)
 
 
 def _fits(kind: type[LossConfig], columns: list[str], negatives: list[str]) -> bool:

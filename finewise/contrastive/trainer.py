@@ -15,6 +15,7 @@ from finewise.contrastive.config import LossConfig, MatryoshkaConfig, MultipleNe
 from finewise.contrastive.losses import build
 from finewise.contrastive.negatives import KnownPositives, NoKnownPositives, Plan
 from finewise.contrastive.rows import TrainingRows
+from finewise.data.tokens import own_prompts
 from finewise.device import use_bf16
 from finewise.encoder import Encoder
 from finewise.errors import InputError
@@ -110,7 +111,8 @@ def train_encoder(
         apart = NoKnownPositives(known, experiment.optim.batch_size, seed=experiment.seed, world=world)
         tell(apart.plan, len(rows), experiment.optim.batch_size, above)
     steps = total_steps(experiment, batches_of(apart, len(rows), experiment.optim.batch_size, world))
-    prompts = {"anchor": model.prompts.get("query") or "", "positive": model.prompts.get("document") or ""}
+    own = own_prompts(model.prompts)
+    prompts = {"anchor": own["query"], "positive": own["document"]}
     prompts |= {name: prompts["positive"] for name in rows.column_names if name.startswith("negative")}
     arguments = training_arguments(
         SentenceTransformerTrainingArguments,
@@ -161,9 +163,17 @@ def batches_of(sampler: NoKnownPositives | None, rows: int, batch_size: int, wor
 
 def tell(plan: Plan, rows: int, batch_size: int, above: str = "") -> None:
     """Say when batches are notably smaller than asked for, or rows are left out; `above` as in `train_encoder`."""
-    if plan.left_out > 1 or plan.mean_rows < 0.9 * min(batch_size, rows):
+    if batch_size > rows:
+        say(f"note: {above}optim.batch_size={batch_size} is more than the {rows} training rows, which are one batch")
+    fewest = -(-rows // batch_size)  # batches if any rows went together; the last may be small
+    if plan.batches > fewest + 1 and plan.mean_rows < 0.9 * rows / fewest:
         say(
-            f"note: many rows share an anchor or a text: to keep known positives out of the negatives, batches hold "
-            f"{plan.mean_rows:.1f} rows on average instead of {batch_size}, and {plan.left_out} of {rows} rows find no "
-            f"partner in an epoch; {above}sampler=random fills the batches, and the loss still masks known positives"
+            f"note: rows share anchors or texts: to keep known positives out of the negatives, an epoch has {plan.batches} "
+            f"batches of {plan.mean_rows:.1f} rows on average, not {fewest} of up to {batch_size}; "
+            f"{above}sampler=random fills the batches, and the loss still masks known positives"
+        )
+    if plan.left_out:
+        say(
+            f"note: {plan.left_out} of {rows} rows are not read in an epoch: each would be alone in its batch, without a "
+            "negative"
         )

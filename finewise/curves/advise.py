@@ -38,11 +38,11 @@ class Baseline:
         return cls(
             name=name or score.system,
             score=score.value,
-            low=score.low,
-            high=score.high,
+            low=score.value if score.low is None else score.low,
+            high=score.value if score.high is None else score.high,
             difference=comparison.difference,
-            difference_low=comparison.low,
-            difference_high=comparison.high,
+            difference_low=comparison.difference if comparison.low is None else comparison.low,
+            difference_high=comparison.difference if comparison.high is None else comparison.high,
         )
 
 

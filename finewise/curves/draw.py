@@ -91,7 +91,7 @@ def curve_svg(
 
 
 def _draw_points(axes: Any, points: Sequence[Point], name: str) -> None:
-    """Draw the measured curve with its intervals; a point may lie outside of its bootstrap interval by a hair."""
+    """Draw the measured curve with its intervals; these correct bias, so that a point may lie outside of its own."""
     scores = [point.score for point in points]
     below = [max(point.score - point.low, 0.0) for point in points]
     above = [max(point.high - point.score, 0.0) for point in points]

@@ -107,7 +107,7 @@ def extrapolate(
     middle = np.median(drawn, axis=0)
     low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
     last = points[-1]
-    below, above = last.score - last.low, last.high - last.score
+    below, above = max(last.score - last.low, 0.0), max(last.high - last.score, 0.0)
     found = []
     for at, factor in enumerate(asked):
         ends = sorted((sign * float(low[at]), sign * float(high[at])))

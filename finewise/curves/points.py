@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Self
 
 from finewise import processes, record
 from finewise.console import say, spoken
 from finewise.errors import InputError
+from finewise.record import Score
 
 FILE = "curve.json"
 
@@ -25,6 +27,12 @@ class Point:
     low: float
     high: float
     seconds: float
+
+    @classmethod
+    def of(cls, rows: int, score: Score, seconds: float) -> Self:
+        """Return the point of a score from the record; one without an interval is a point."""
+        low, high = (score.value if end is None else end for end in (score.low, score.high))
+        return cls(rows=rows, score=score.value, low=low, high=high, seconds=round(seconds, 3))
 
 
 def learning_curve(

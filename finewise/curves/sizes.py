@@ -31,6 +31,30 @@ def subset_sizes(rows: int, fractions: Sequence[float] = FRACTIONS, minimum: int
     return sorted({size for size in found if minimum <= size} | {rows})
 
 
+def epochs_for(epochs: float, part: int, rows: int, batch: int, accumulation: int = 1) -> float:
+    """Return the epochs that train on a part of the rows with as many steps as on all of them.
+
+    With the same number of epochs a sixteenth of the rows would also get a sixteenth of the steps, and the curve would show too
+    little training as too little data.
+
+    Args:
+        epochs: Of the training on all rows.
+        part: Rows of the part.
+        rows: All rows.
+        batch: Rows of a batch on all processes.
+        accumulation: Batches of a step.
+
+    >>> epochs_for(3, 62, 1000, 32)
+    48.0
+    """
+
+    def steps(count: int) -> int:
+        batches = -(-count // batch)
+        return max(1, -(-batches // accumulation))
+
+    return epochs * steps(rows) / steps(part)
+
+
 def nested(rows: int, seed: int) -> NDArray[np.int64]:
     """Return an order of the rows (N,) whose first n entries are the subset of n rows."""
     return np.random.default_rng(seed).permutation(rows)

@@ -1,5 +1,6 @@
 """Arrow formats: columns of texts on the disk, parquet files, and the base of hub data sets."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, overload
@@ -87,8 +88,26 @@ class ArrowSource:
         raise NotImplementedError
 
     def class_names(self, column: str) -> list[str] | None:
-        """Return the names behind a column of class numbers, if the source knows them."""
-        return None
+        """Return the names behind a column of class numbers, or of lists of them, as `datasets` writes them into the schema.
+
+        Raises:
+            InputError: The schema's metadata is damaged.
+        """
+        raw = (self.schema.metadata or {}).get(b"huggingface")
+        if raw is None:
+            return None
+        try:
+            feature = json.loads(raw)["info"]["features"].get(column)
+            while (
+                feature is not None and "names" not in feature
+            ):  # a list of classes: [feature] or {"feature": feature}
+                feature = feature[0] if isinstance(feature, list) else feature.get("feature")
+            return None if feature is None else [str(name) for name in feature["names"]]
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+            raise InputError(
+                f"{self.name}: what its schema says of the column '{column}' (metadata 'huggingface') cannot be read; "
+                "write the file again"
+            ) from None
 
     def is_plain(self, column: str) -> bool:
         """Return whether a column holds single values, not lists, objects or bytes."""
@@ -116,13 +135,13 @@ class ArrowSource:
         if (
             kind == "cell"
             or pa.types.is_null(plain)
-            or (kind == "text" and is_text)
+            or (kind in ("text", "optional") and is_text)
             or (kind == "number" and (is_number or pa.types.is_boolean(plain)))
         ):
             return
         if kind == "label" and (is_text or pa.types.is_integer(plain) or pa.types.is_boolean(plain)):
             return
-        wanted = {"text": "texts", "number": "numbers", "label": "names or whole numbers"}[kind]
+        wanted = {"text": "texts", "optional": "texts", "number": "numbers", "label": "names or whole numbers"}[kind]
         hint = ""
         if kind == "text" and (pa.types.is_list(plain) or pa.types.is_large_list(plain)):
             hint = f"; write one row per text of the list (pandas: frame.explode('{column}'))"

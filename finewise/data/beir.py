@@ -23,7 +23,7 @@ from finewise.errors import InputError
 from finewise.names import unknown
 from finewise.references import file_sha256
 
-VERSION = 1
+VERSION = 2
 QRELS = {"query-id": "label", "corpus-id": "label", "score": "number"}
 
 
@@ -102,8 +102,8 @@ def _convert(folder: Path, source: Source, name: str, empty: bool) -> dict[str, 
             raise InputError(
                 f"{name} has no column '{'_id' if needed == 'id' else needed}'; it has: {', '.join(columns)}"
             )
-    titled = "title" in columns
-    wanted: Any = {identifier: "label", "text": "text"} | ({"title": "text"} if titled else {})
+    titled = "title" in columns or getattr(source, "ragged", False)
+    wanted: Any = {identifier: "label", "text": "text"} | ({"title": "optional"} if titled else {})
     schema = pa.schema([("id", pa.string()), ("text", pa.string())])
     ids, texts = ColumnDigest(), ColumnDigest()
     all_ids, all_numbers = [], []
@@ -247,6 +247,7 @@ def retrieval_set(
     corpus: Sequence[str],
     qrels: dict[str, dict[str, int]],
     corpus_digest: str,
+    clusters: Sequence[int] | None = None,
 ) -> RetrievalSet:
     """Put a retrieval set together and compute its revision."""
     from finewise.data.keys import digest_texts
@@ -266,6 +267,7 @@ def retrieval_set(
         corpus=corpus,
         qrels=qrels,
         revision=revision,
+        clusters=clusters,
     )
 
 

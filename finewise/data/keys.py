@@ -1,6 +1,7 @@
-"""Content keys: one 64-bit number per text, equal for texts that differ only in case or white space."""
+"""Content keys: one 64-bit number per text, equal for texts that differ only in case, white space or Unicode form."""
 
 import hashlib
+import unicodedata
 from collections.abc import Iterable
 
 import numpy as np
@@ -13,12 +14,13 @@ Keys = NDArray[np.uint64]
 
 
 def normalise(text: str) -> str:
-    """Return the text case-folded and with every run of white space made one blank.
+    """Return the text in composed form (NFC), case-folded, and with every run of white space made one blank.
 
-    >>> normalise("  Straße\\n42 ")
-    'strasse 42'
+    >>> normalise("  Straße\\n42 "), normalise("Cafe\\u0301") == normalise("CAFÉ")
+    ('strasse 42', True)
     """
-    return " ".join(text.casefold().split())
+    folded = text.casefold()
+    return " ".join((folded if folded.isascii() else unicodedata.normalize("NFC", folded)).split())
 
 
 def text_keys(texts: Iterable[str]) -> Keys:

@@ -1,10 +1,11 @@
 """What the audit finds between the splits: leaked rows and near duplicates.
 
-Leakage, which refuses by default, is a training row that shares, up to case and white space, its anchor with a held-out
-query, its positive with a document relevant to a held-out query, or both texts (in either order) with a held-out pair.
-A training positive that is only one of the documents searched among gives nothing away and is a note. Near duplicates
-across the splits are a warning: they are estimates, and whether they leak is for people to judge; audit.leakage=drop
-removes them too.
+Leakage, which refuses by default, is a training row that shares, up to case, white space and Unicode form, its anchor with a
+held-out query, or both texts (in either order) with a held-out pair. A document may be relevant to a training query and to
+a held-out one, as in every collection with one corpus; that is a warning, since the model has seen the text, and so is a text
+that stands in the other role. A training positive that is only one of the documents searched among gives nothing away and is
+a note. Near duplicates across the splits are a warning: they are estimates, and whether they leak is for people to judge;
+audit.leakage=drop removes them too.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -35,11 +36,6 @@ def leaks(train: Pairs, held: Held, config: AuditConfig, leaked: NDArray[np.bool
     checks = [
         ("leaked_query", train.anchor_keys, held.queries, "anchor", f"anchors equal a {split} query", held.query),
         (
-            *("leaked_document", train.positive_keys, relevant, "positive"),
-            f"positives equal a document relevant to a {split} query",
-            lambda number: held.document(int(held.relevant[number])),
-        ),
-        (
             *("leaked_pair", pair_keys(train.anchor_keys, train.positive_keys), held.pairs, "anchor"),
             f"pairs equal a {split} pair",
             lambda number: held.query(int(held.pair_queries[number])),
@@ -64,19 +60,33 @@ def leaks(train: Pairs, held: Held, config: AuditConfig, leaked: NDArray[np.bool
                 message=f"{message}: {fate}",
                 examples=examples,
             )
-    elsewhere = np.isin(train.positive_keys, held.corpus) & ~np.isin(train.positive_keys, relevant)
+    answers, questions = np.isin(train.positive_keys, relevant), np.isin(train.anchor_keys, relevant)
+    elsewhere = np.isin(train.positive_keys, held.corpus) & ~answers
     searched = f"documents that {split} searches among"
-    remarks = [
-        ("corpus_overlap", elsewhere, "positive", f"positives are {searched}, relevant to no {split} query: no leak"),
-        ("anchor_in_corpus", np.isin(train.anchor_keys, held.corpus), "anchor", f"anchors are {searched}"),
-        ("positive_is_query", np.isin(train.positive_keys, held.queries), "positive", f"positives are {split} queries"),
+    swapped = "the model is trained on the text in the other role"
+    shared = "the model has seen the text, with another query"
+    answer = f"a document relevant to a {split} query"
+    is_query = np.isin(train.positive_keys, held.queries)
+    is_document = np.isin(train.anchor_keys, held.corpus) & ~questions
+    remarks: list[tuple[str, Severity, NDArray[np.bool_], str, str]] = [
+        ("shared_document", "warn", answers, "positive", f"positives equal {answer}: {shared}"),
+        ("anchor_is_answer", "warn", questions, "anchor", f"anchors equal {answer}: {swapped}"),
+        ("positive_is_query", "warn", is_query, "positive", f"positives are {split} queries: {swapped}"),
+        (
+            "corpus_overlap",
+            "note",
+            elsewhere,
+            "positive",
+            f"positives are {searched}, relevant to no {split} query: no leak",
+        ),
+        ("anchor_in_corpus", "note", is_document, "anchor", f"anchors are {searched}"),
     ]
-    for kind, mask, column, message in remarks:
+    for kind, severity, mask, column, message in remarks:
         rows = np.flatnonzero(mask)
         if len(rows):
             yield Finding(
                 kind=kind,
-                severity="note",
+                severity=severity,
                 split="train",
                 count=len(rows),
                 of=len(train),

@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from finewise.config import AuditConfig, DataConfig
 from finewise.data.audited import audited
-from finewise.data.keys import combine
+from finewise.data.keys import combine, text_keys
 from finewise.data.pairs import Pairs
 from finewise.data.report import AuditReport
 from finewise.data.retrieval import RetrievalSet
@@ -56,7 +57,7 @@ def load(
     Args:
         config: The data.
         audit_config: What is looked for, and what a leak leads to.
-        seed: Of the splits and samples.
+        seed: Of the samples; `config.split_seed` is that of the splits.
         limit: How tokens are counted, see finewise.data.tokens; None leaves the ledger of cut texts out.
         more: Other sets that will be scored, to be audited for leaks as well.
 
@@ -93,7 +94,8 @@ def prepare(
             train,
             config.dev_size if "dev" in missing else None,
             config.test_size if "test" in missing else None,
-            seed,
+            config.split_seed,
+            apart=_shared(train, held),
         )
         train = cut.train
         pieces = {part: piece for part, piece in (("dev", cut.dev), ("test", cut.test)) if piece is not None}
@@ -116,11 +118,23 @@ def prepare(
         train = train.select(np.random.default_rng(seed).permutation(len(train))[: config.max_train_rows])
     dev = held["dev"]
     if dev is not None:
-        dev = subset(dev, config.max_dev_queries, config.max_dev_corpus, seed)
+        dev = subset(dev, config.max_dev_queries, config.max_dev_corpus, config.split_seed)
     parts = {"train": train.revision} | {task.split: task.revision for task in (dev, held["test"]) if task is not None}
     rows = {"train": len(train)} | {task.split: len(task.query_ids) for task in (dev, held["test"]) if task is not None}
     revision = combine(*(f"{part}={one}" for part, one in parts.items()))
     return LoadedData(train=train, split=whole, dev=dev, test=held["test"], report=report, revision=revision, rows=rows)
+
+
+def _shared(train: Pairs, held: Mapping[Part, RetrievalSet | None]) -> NDArray[np.bool_]:
+    """Return (N,) which rows have a text of a held-out set: dev, when it is split off, must not be made of test texts."""
+    found = np.zeros(len(train), dtype=bool)
+    for task in held.values():
+        if task is not None:
+            wanted = {document for grades in task.qrels.values() for document, grade in grades.items() if grade > 0}
+            relevant = [text for key, text in zip(task.corpus_ids, task.corpus, strict=True) if key in wanted]
+            theirs = text_keys([*task.queries, *relevant])
+            found |= np.isin(train.anchor_keys, theirs) | np.isin(train.positive_keys, theirs)
+    return found
 
 
 def _read_held(reference: str, part: Part, config: DataConfig, remarks: list[str]) -> RetrievalSet:

@@ -21,7 +21,7 @@ from finewise.errors import InputError
 if TYPE_CHECKING:
     from datasets import Dataset
 
-VERSION = 1
+VERSION = 2
 """Raise it when reading or the content keys change: old cache entries are then not found."""
 
 EXAMPLES = 10

@@ -63,6 +63,8 @@ class RecordSource:
     """What the text formats share: records of Python values become typed Arrow batches."""
 
     unit = "line"
+    ragged = False
+    """Whether later rows may have columns that the first ones lack."""
 
     def __init__(self, path: Path, name: str) -> None:
         self.path = path
@@ -86,7 +88,7 @@ class RecordSource:
         for number, record in self.records():
             for column, cells in values.items():
                 try:
-                    cell = record.get(column) if wanted[column] == "cell" else record[column]
+                    cell = record.get(column) if wanted[column] in ("cell", "optional") else record[column]
                 except KeyError:
                     raise InputError(
                         f"{self.name}: {self.unit} {number} has no '{column}' (it has: "
@@ -109,7 +111,7 @@ class RecordSource:
         return arrays, np.array(numbers, dtype=np.int64)
 
     def _array(self, cells: list[Any], numbers: list[int], column: str, kind: Kind) -> pa.Array:
-        convert = {"text": _text, "number": self.number, "label": _label, "cell": as_json}[kind]
+        convert = {"text": _text, "optional": _text, "number": self.number, "label": _label, "cell": as_json}[kind]
         try:
             return pa.array(cells if kind == "text" else [convert(cell) for cell in cells], TYPES[kind])
         except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError):
@@ -137,6 +139,8 @@ class RecordSource:
 
 class JsonLinesSource(RecordSource):
     """One JSON object a line."""
+
+    ragged = True
 
     def __init__(self, path: Path, name: str) -> None:
         super().__init__(path, name)

@@ -17,6 +17,7 @@ class RetrievalSet:
         corpus: The texts, in the same order (may be a memory-mapped column).
         qrels: query id -> document id -> grade. A grade of 0 is judged and not relevant. A query without an entry has no
             judgement: it is reported, never dropped silently.
+        clusters: A number per query, equal for queries that vary together (`data.columns.group`); None: each is alone.
         revision: sha256 over all of the above content: two sets with equal revisions give comparable scores.
     """
 
@@ -28,3 +29,4 @@ class RetrievalSet:
     corpus: Sequence[str]
     qrels: Mapping[str, Mapping[str, int]]
     revision: str
+    clusters: Sequence[int] | None = None

@@ -1,5 +1,6 @@
 """Held-out rows: split off so that nothing they share with training leaks, and made into retrieval sets."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finewise.data.beir import retrieval_set
-from finewise.data.keys import Keys, combine, digest_texts, mix, pair_keys, text_keys
+from finewise.data.keys import Keys, combine, digest_texts, mix, text_keys
 from finewise.data.pairs import Pairs
 from finewise.data.retrieval import RetrievalSet
 from finewise.data.store import entry, made_by
@@ -34,29 +35,37 @@ class Split:
     test: Pairs | None
 
 
-def split(pairs: Pairs, dev_size: float | None, test_size: float | None, seed: int) -> Split:
+def split(
+    pairs: Pairs,
+    dev_size: float | None,
+    test_size: float | None,
+    seed: int,
+    *,
+    apart: NDArray[np.bool_] | None = None,
+) -> Split:
     """Split dev and test off, keeping rows together that share an anchor, a positive or a group.
 
-    Rows are nodes of a graph, joined when they share a text (by content key: case and white space do not count), when
-    one is the other with anchor and positive exchanged, or when they share a group. Whole connected components are
-    drawn, in an order that depends only on the seed and the content, until a part is full; one that no longer fits
-    stays in train.
+    Rows are nodes of a graph, joined when they share a text, in whichever column (by content key: case, white space and
+    Unicode form do not count), or when they share a group. Whole connected components are sampled, in an order that
+    depends only on the seed and the content, until a part is full; one that no longer fits stays in train.
 
     Args:
         pairs: The rows.
         dev_size: A share of the rows below 1 (at most 2,000 rows are taken), or a number of rows; None for no dev.
         test_size: The same for test.
-        seed: Decides which components are drawn.
+        seed: Decides which components are sampled.
+        apart: (N,) rows that must stay in train with all that are linked to them: they have texts of another held-out set.
 
     Raises:
         InputError: There are too few rows, or they hang together too much.
     """
     targets = targets_of(dev_size, test_size, len(pairs), pairs.reference, MAX_ROWS)
     made = made_by(("finewise.data.splits", "finewise.data.keys"), ("numpy", "scipy"))
-    key = combine("split", made, pairs.revision, *targets.items(), seed)
+    kept = b"" if apart is None or not apart.any() else apart.tobytes()
+    key = combine("split", made, pairs.revision, *targets.items(), seed, hashlib.sha256(kept).hexdigest())
 
     def build(folder: Path) -> dict[str, Any]:
-        _drawn(pairs, targets, seed).tofile(folder / PARTS)
+        _drawn(pairs, targets, seed, apart).tofile(folder / PARTS)
         return {}
 
     parts = np.fromfile(entry(key, build, kind="splits")[0] / PARTS, dtype=np.int8)
@@ -64,13 +73,15 @@ def split(pairs: Pairs, dev_size: float | None, test_size: float | None, seed: i
     return Split(train=pairs.select(np.flatnonzero(parts == 0)), dev=chosen.get("dev"), test=chosen.get("test"))
 
 
-def _drawn(pairs: Pairs, targets: Mapping[str, int], seed: int) -> NDArray[np.int8]:
+def _drawn(pairs: Pairs, targets: Mapping[str, int], seed: int, apart: NDArray[np.bool_] | None) -> NDArray[np.int8]:
     """Return (N,) 0 for rows of train, 1 for those of the first target, 2 for those of the second."""
     labels = components(pairs)
     sizes = np.bincount(labels)
     lowest = np.full(len(sizes), np.iinfo(np.uint64).max, dtype=np.uint64)
     np.minimum.at(lowest, labels, pairs.anchor_keys)
     order = np.argsort(mix(lowest ^ mix(np.array([seed], dtype=np.uint64) + np.uint64(1))), kind="stable")
+    if apart is not None:
+        order = order[~np.isin(order, labels[apart])]
     part = np.zeros(len(sizes), dtype=np.int8)
     for number, (name, target) in enumerate(targets.items(), 1):
         _fill(part, number, order, sizes, target)
@@ -111,6 +122,11 @@ def targets_of(
 def _target(name: str, size: float, total: int, reference: str, most: int) -> int:
     if size < 1:
         rows = min(most, round(size * total))
+        if total < 3 * MIN_ROWS:
+            raise InputError(
+                f"{reference} has {total} rows, too few to split dev and test off; give data.dev and data.test files of "
+                "their own"
+            )
         if rows < MIN_ROWS:
             raise InputError(
                 f"{reference} has {total} rows, so data.{name}_size={size:g} holds out {rows}; at least "
@@ -158,17 +174,9 @@ def components(pairs: Pairs) -> NDArray[np.int32]:
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
-    anchors, anchor_count = _codes(pairs.anchor_keys)
-    positives, positive_count = _codes(pairs.positive_keys)
-    sources, targets = [anchors], [positives + anchor_count]
-    nodes = anchor_count + positive_count
-    both = pair_keys(pairs.anchor_keys, pairs.positive_keys)
-    _, codes, counts = np.unique(both, return_inverse=True, return_counts=True)
-    repeated = np.flatnonzero(counts[codes] > 1)
-    if len(repeated):
-        sources.append(anchors[repeated])
-        targets.append(codes[repeated] + nodes)
-        nodes += len(counts)
+    texts, nodes = _codes(np.concatenate([pairs.anchor_keys, pairs.positive_keys]))
+    anchors, positives = texts[: len(pairs)], texts[len(pairs) :]
+    sources, targets = [anchors], [positives]
     groups = group_keys(pairs)
     if groups is not None:
         known = np.flatnonzero(groups != 0)
@@ -268,8 +276,9 @@ def to_retrieval(
     answered[query[relevant]] = True
     corpus = _texts_by_row(pairs, "positive", document_row)
     queries = _texts_by_row(pairs, "anchor", query_row[answered])
-    document_names = [f"d{pairs.numbers[row]}" for row in document_row]
     query_names = [f"q{pairs.numbers[row]}" for row in query_row]
+    own = dict(zip(pairs.anchor_keys[query_row].tolist(), query_names, strict=True))  # a query among the documents
+    document_names = [own.get(int(pairs.positive_keys[row]), f"d{pairs.numbers[row]}") for row in document_row]
     document_order = np.argsort(document_row, kind="stable")
     query_order = np.argsort(query_row[answered], kind="stable")
     answered_names = [query_names[code] for code in np.flatnonzero(answered)]
@@ -284,7 +293,7 @@ def to_retrieval(
     for text, key in zip(distractors, text_keys(distractors).tolist(), strict=True):
         if key not in known:
             known.add(key)
-            corpus_ids.append(f"x{len(corpus_ids)}")
+            corpus_ids.append(own.get(key, f"x{len(corpus_ids)}"))
             texts.append(text)
     return retrieval_set(
         name=name,
@@ -295,7 +304,18 @@ def to_retrieval(
         corpus=tuple(texts),
         qrels=qrels,
         corpus_digest=digest_corpus(corpus_ids, texts),
+        clusters=_clusters(pairs, query_row[answered][query_order]),
     )
+
+
+def _clusters(pairs: Pairs, rows: Rows) -> list[int] | None:
+    """Return the number of the group of each row, a number of its own for a row without one; None without groups."""
+    groups = group_keys(pairs)
+    if groups is None:
+        return None
+    keys = groups[rows].astype(np.int64)
+    keys[keys == 0] = -1 - np.flatnonzero(keys == 0)
+    return [int(number) for number in np.unique(keys, return_inverse=True)[1]]
 
 
 def digest_corpus(ids: Sequence[str], texts: Sequence[str]) -> str:
@@ -329,7 +349,7 @@ def _relevant(pairs: Pairs, split: str, threshold: float) -> NDArray[np.bool_]:
 
 
 def subset(task: RetrievalSet, max_queries: int | None, max_corpus: int | None, seed: int) -> RetrievalSet:
-    """Return a smaller set, drawn by the seed: fewer queries, and their relevant documents among fewer others.
+    """Return a smaller set, sampled with the seed: fewer queries, and their relevant documents among fewer others.
 
     Args:
         task: The set.
@@ -378,4 +398,5 @@ def subset(task: RetrievalSet, max_queries: int | None, max_corpus: int | None, 
         corpus=corpus,
         qrels=qrels,
         corpus_digest=digest_corpus(corpus_ids, corpus),
+        clusters=None if task.clusters is None else [task.clusters[int(place)] for place in places],
     )

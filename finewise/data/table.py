@@ -8,14 +8,21 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-Kind = Literal["text", "number", "label", "cell"]
-"""What a column must hold: texts, finite numbers, names to group by, or anything, given as JSON (null where a row lacks it)."""
+Kind = Literal["text", "number", "label", "cell", "optional"]
+"""What a column must hold: texts, finite numbers, names to group by, or anything, given as JSON (null where a row lacks it);
+"optional": texts, null where a row lacks the column."""
 
 Batch = tuple[dict[str, pa.Array], NDArray[np.int64]]
 """Columns of equal length, and the number (from 1) of the line or row that each record starts at."""
 
 BATCH_ROWS = 10_000
-TYPES = {"text": pa.string(), "number": pa.float64(), "label": pa.string(), "cell": pa.string()}
+TYPES = {
+    "text": pa.string(),
+    "number": pa.float64(),
+    "label": pa.string(),
+    "cell": pa.string(),
+    "optional": pa.string(),
+}
 
 
 class Source(Protocol):

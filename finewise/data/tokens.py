@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from finewise.config import ModelConfig
 from finewise.errors import InputError
+from finewise.limits import reading_limit
 from finewise.references import model_reference
 
 if TYPE_CHECKING:
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
 
 Counter = Callable[[Sequence[str]], NDArray[np.int64]]
 """Texts in, tokens per text out, special tokens included, nothing cut."""
-
-FAR = 1_000_000
-"""Tokenizers without a limit state a huge one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,15 +131,11 @@ def _hub_reader(name: str, revision: str | None) -> FileReader:
 
 def _own_limit(read: FileReader) -> int | None:
     """Return the model's own limit as sentence-transformers finds it: its setting, else the smaller of two others."""
-    own = _content(read, "sentence_bert_config.json").get("max_seq_length")
-    if own:
-        return int(own)
-    limits = [
-        _content(read, "config.json").get("max_position_embeddings"),
+    return reading_limit(
+        _content(read, "config.json"),
+        _content(read, "sentence_bert_config.json").get("max_seq_length"),
         _content(read, "tokenizer_config.json").get("model_max_length"),
-    ]
-    known = [int(limit) for limit in limits if limit and limit < FAR]
-    return min(known) if known else None
+    )
 
 
 def _cut_side(read: FileReader) -> str:

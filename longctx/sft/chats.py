@@ -16,10 +16,17 @@ class BrokenChatError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What one side says; `role` is one of ROLES."""
+    """What one side says.
+
+    Attributes:
+        role: One of ROLES.
+        content: Its text.
+        learnt: Whether the loss is on it, if it is the assistant's.
+    """
 
     role: str
     content: str
+    learnt: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +35,7 @@ class Chat:
 
     Attributes:
         turns: In order; the last is the assistant's.
-        learn_from: The assistant's turns from this one on are learnt.
+        learn_from: The assistant's turns from this one on are learnt, but for those that say otherwise.
         plain: A prompt and its completion, two texts that are read as they stand, without a chat template.
     """
 
@@ -67,4 +74,8 @@ def check(chat: Chat) -> Chat:
             raise BrokenChatError(
                 f"the last turn is the {chat.turns[-1].role}'s", "add the assistant's answer, or remove that turn"
             )
+    if not any(turn.learnt for turn in chat.turns[chat.learn_from :] if turn.role == "assistant"):
+        raise BrokenChatError(
+            "no turn of the assistant is to be learnt", "remove the row, or mark one with train: true"
+        )
     return chat

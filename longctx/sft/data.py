@@ -74,6 +74,7 @@ def load_chats(
     seed: int,
     *,
     later: bool = False,
+    most: int | None = None,
 ) -> SftData:
     """Read chats, split and audit them, fit them into the window and mix them by length.
 
@@ -85,16 +86,18 @@ def load_chats(
         original: The trained window in tokens.
         target: The new window in tokens, which bounds a row.
         seed: Of the splits and draws.
+        most: Chats of a batch: if packs hold more on average, they get no more than these; None: as many as fit.
         later: It is that of a stage before the last: longer chats are left to a later one, whatever the objective says.
 
     Raises:
         InputError: Rows that cannot be trained on, leaks, chats longer than the window, or a mix that the data does not allow.
     """
     renderer = Renderer(tokenizer, tokenizer.name_or_path)
-    train, dev, test = _read(config, renderer, seed)
+    train, dev, test = _read(config, renderer, config.split_seed)
     notes = [
         f"{rows.reference}: columns that are not read: {', '.join(rows.unread)}" for rows in (train,) if rows.unread
     ]
+    notes += list(dict.fromkeys(rows.forged for rows in (train, dev, test) if rows.forged))
     report = audit_chats(train, (dev, test), audit, seed, notes)
     report.check()
     if audit.leakage == "drop" and len(report.leaked):
@@ -114,7 +117,7 @@ def load_chats(
     if config.max_train_rows is not None and config.max_train_rows < len(train):
         train = train.select(_drawn(len(train), config.max_train_rows, seed))
     if config.max_dev_rows is not None and config.max_dev_rows < len(dev):
-        dev = dev.select(np.sort(_drawn(len(dev), config.max_dev_rows, seed)))
+        dev = dev.select(np.sort(_drawn(len(dev), config.max_dev_rows, config.split_seed)))
     if objective.short_share is not None:
         chosen = mixed(train.lengths, original, objective.short_share, seed, train.reference)
         left = len(train) - len(chosen)
@@ -131,6 +134,8 @@ def load_chats(
         "short_share": round(float(lengths[lengths <= original].sum() / lengths.sum()), 4),
     }
     laid = packs(lengths, target) if objective.packing else [[row] for row in range(len(train))]
+    if most is not None and len(train) > most * len(laid):
+        laid = packs(lengths, target, most)  # one pack would hold more than a batch
     counts["train"]["packs"] = len(laid)
     for note in notes:
         say(f"note: {note}")

@@ -2,12 +2,16 @@
 
 messages           a list of {role, content}
 sharegpt           conversations: a list of {from, value} (human, gpt, system, tool); {role, content} is read too
-alpaca             instruction, output, and perhaps input and system
+alpaca             instruction, output, and perhaps input
 prompt_completion  two texts, or two lists of {role, content} of which the second is learnt
+
+A column `system` stands before the turns of all but two plain texts. A turn with train: false or weight: 0 is read and not
+learnt. Other keys of a turn are refused where they may change what it means; a few that never do are passed over.
 """
 
 import json
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 from finewise.data.table import shown
@@ -22,7 +26,14 @@ NEEDED = {
 }
 """Format -> the columns that make it."""
 
-OPTIONAL = {"alpaca": ("input", "system")}
+OPTIONAL = {
+    "messages": ("system",),
+    "sharegpt": ("system",),
+    "alpaca": ("input", "system"),
+    "prompt_completion": ("system",),
+}
+"""Format -> the columns that it may have besides."""
+
 REFUSED = ("tools", "functions", "images", "image", "videos", "audios", "history", "chosen", "rejected")
 """Columns that change what a row means, and are not supported."""
 
@@ -32,7 +43,19 @@ READ = tuple(dict.fromkeys(column for columns in (*NEEDED.values(), *OPTIONAL.va
 SPEAKERS = {"human": "user", "gpt": "assistant", "function_response": "tool", "observation": "tool"}
 """ShareGPT's names for ROLES, besides these themselves."""
 
-TURN_REFUSED = ("tool_calls", "function_call", "weight", "images")
+TURN_READ = {"messages": ("role", "content"), "sharegpt": ("from", "value", "role", "content")}
+"""Format -> the keys of a turn that hold it; prompts and completions have those of messages."""
+
+LEARNT_KEYS = ("train", "weight")
+"""Keys of a turn that say whether it is learnt: true and 1, or false and 0."""
+
+PASSED_OVER = (
+    "id", "turn_id", "turn_identifier", "index", "timestamp", "created", "created_at", "date", "language", "lang",
+    "country", "hashed_ip", "header", "source", "url", "model", "toxic", "redacted", "moderation", "openai_moderation",
+    "detoxify_moderation", "markdown",
+)  # fmt: skip
+"""Keys of a turn that are about it and not a part of it."""
+
 ONE_FORMAT = "put rows of different formats into files of their own"
 
 
@@ -84,14 +107,42 @@ def convert(cells: Mapping[str, Any]) -> Chat:
             chat = _pair(cells["prompt"], cells["completion"])
         case _:
             raise BrokenChatError(help_for(named), "every row must have these columns, filled")
-    return check(chat)
+    return check(_with_system(chat, _text(filled.get("system", ""), "system")))
+
+
+def unread(columns: Collection[str]) -> list[str]:
+    """Return the columns that are not looked at in rows of the format that the columns make.
+
+    >>> unread(["messages", "prompt", "system"])
+    ['prompt']
+    """
+    kind = recognise(columns)
+    read = (*NEEDED[kind], *OPTIONAL[kind], *REFUSED) if kind else READ
+    return [column for column in columns if column not in read]
+
+
+def _with_system(chat: Chat, system: str) -> Chat:
+    """Return the chat after the words of a column `system`, if there are any."""
+    if not system.strip():
+        return chat
+    if chat.plain:
+        raise BrokenChatError(
+            "'system' stands next to a prompt that is plain text",
+            "write it into the prompt, or make prompt a list of turns",
+        )
+    own = [turn for turn in chat.turns if turn.role == "system"]
+    if own and own[0].content.strip() != system.strip():
+        raise BrokenChatError("'system' and the system turn of the chat differ", "keep one of the two")
+    if own:
+        return chat
+    learn_from = chat.learn_from + 1 if chat.learn_from else 0
+    return replace(chat, turns=(Turn("system", system), *chat.turns), learn_from=learn_from)
 
 
 def _alpaca(cells: Mapping[str, Any]) -> Chat:
-    texts = {column: _text(cells.get(column) or "", column) for column in ("system", "instruction", "input", "output")}
+    texts = {column: _text(cells.get(column) or "", column) for column in ("instruction", "input", "output")}
     asked = "\n\n".join(text for text in (texts["instruction"], texts["input"]) if text)
-    turns = [Turn("user", asked), Turn("assistant", texts["output"])]
-    return Chat((Turn("system", texts["system"]), *turns) if texts["system"] else tuple(turns))
+    return Chat((Turn("user", asked), Turn("assistant", texts["output"])))
 
 
 def _pair(prompt: Any, completion: Any) -> Chat:
@@ -126,9 +177,13 @@ def _turn(turn: Any, number: int, column: str) -> Turn:
     pairs = [pair for pair in (("role", "content"), ("from", "value")) if turn.get(pair[0]) is not None]
     if not pairs:
         raise BrokenChatError(f"{where} has no role", fix)
-    for key in TURN_REFUSED:
-        if turn.get(key) not in (None, [], {}, 1):
-            raise BrokenChatError(f"{where} has '{key}', which is not supported", "remove these rows, or the key")
+    read = TURN_READ["sharegpt" if column == "conversations" else "messages"]
+    for key, value in turn.items():
+        if key not in (*read, *LEARNT_KEYS, *PASSED_OVER) and value not in (None, "", [], {}):
+            raise BrokenChatError(
+                f"{where} has '{key}', which is not supported",
+                "write it into the content, or remove the key or these rows",
+            )
     speaker, content = (turn.get(key) for key in pairs[0])
     role = SPEAKERS.get(str(speaker), str(speaker))
     if role not in ROLES:
@@ -139,7 +194,21 @@ def _turn(turn: Any, number: int, column: str) -> Turn:
         )
     if not isinstance(content, str):
         raise BrokenChatError(f"the content of {where} is {shown(content)}", "write it as one text")
-    return Turn(role, content)
+    return Turn(role, content, _learnt(turn, where))
+
+
+def _learnt(turn: Mapping[str, Any], where: str) -> bool:
+    """Return whether the keys of a turn say that it is learnt."""
+    found = {turn[key] for key in LEARNT_KEYS if isinstance(turn.get(key), (bool, int, float))}
+    strange = [key for key in LEARNT_KEYS if turn.get(key) is not None and turn[key] not in (0, 1)]
+    if strange:
+        raise BrokenChatError(
+            f"{where} has '{strange[0]}': {shown(turn[strange[0]])}",
+            "write true or 1 for what is learnt, else false or 0",
+        )
+    if len(found) > 1:
+        raise BrokenChatError(f"'train' and 'weight' of {where} disagree", "keep one of the two")
+    return found != {0}
 
 
 def _parsed(cell: Any) -> Any:

@@ -18,20 +18,26 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from transformers import PreTrainedModel
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
+from finewise.device import autocast
 from finewise.features import ROW
 from longctx.sft.rows import ChatRows
 
 IGNORED = -100
+TOLERANCE, NOISE = 1e-5, 20
+"""Logits of a packed chat may differ from those of the chat alone by this part of the largest one, or by so many times what
+other kernels for the same chat differ by."""
 
 
-def packs(lengths: NDArray[np.int64], window: int) -> list[list[int]]:
+def packs(lengths: NDArray[np.int64], window: int, most: int | None = None) -> list[list[int]]:
     """Lay rows into packs of at most `window` tokens, best fit, longest first (Johnson 1973: at most 11/9 of the fewest packs).
 
     Args:
         lengths: (N,) tokens of each row, none above the window.
         window: See above.
+        most: Rows of a pack at most; None: as many as fit.
 
     Returns:
         Lists of row numbers, together a permutation of range(N).
@@ -50,9 +56,50 @@ def packs(lengths: NDArray[np.int64], window: int) -> list[list[int]]:
         else:
             free, number = window, len(found)
             found.append([row])
-        if free > length:
+        if free > length and (most is None or len(found[number]) < most):
             insort(space, (free - length, number))
     return found
+
+
+def packs_per_step(rows: int, packs: int, batch_size: int) -> int:
+    """Return how many packs hold about as many rows as a batch has, so that packing does not change the number of steps.
+
+    >>> packs_per_step(100, 100, 8), packs_per_step(100, 50, 8), packs_per_step(100, 10, 8)
+    (8, 4, 1)
+    """
+    return max(1, round(batch_size * packs / rows))
+
+
+def keeps_chats_apart(model: PreTrainedModel) -> bool:
+    """Try two chats in one row; return whether the model gives the second one the logits that it gives it alone.
+
+    Attention keeps packed chats apart by their positions; convolutional and recurrent layers read across the border.
+    """
+    size = min(24, int(getattr(model.config.get_text_config(), "max_position_embeddings", 48)) // 2)
+    vocabulary = int(model.config.get_text_config().vocab_size)
+    ids = 1 + torch.arange(2 * size, device=model.device)[None] * 7 % max(1, vocabulary - 1)
+    positions = torch.arange(size, device=model.device).repeat(2)[None]
+    training = model.training
+    torch.nn.Module.eval(model)
+    flash = "flash" in str(model.config._attn_implementation)
+
+    def logits(ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = model(input_ids=ids, position_ids=positions, use_cache=False).logits[0]
+        return found.float()
+
+    try:
+        with torch.no_grad(), autocast(flash, str(model.device)):
+            packed = logits(ids, positions)[size:]
+            alone = logits(ids[:, size:], positions[:, size:])
+            # Tokens behind it change nothing either, but for rounding.
+            longer = logits(ids.roll(size), torch.arange(2 * size, device=model.device)[None])[:size]
+    except (TypeError, ValueError, RuntimeError, IndexError):  # its own code takes no such row
+        return False
+    finally:
+        model.train(training)
+    largest = float(alone.abs().max().clamp_min(1e-6))
+    far, noise = (float((other - alone).abs().max()) / largest for other in (packed, longer))
+    return far <= max(TOLERANCE, NOISE * noise)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

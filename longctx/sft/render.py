@@ -10,6 +10,7 @@ The assistant's words are found in one of two ways, tried out on a small chat wh
 White space behind the token that ends a turn is left out: nothing is ever asked to say it.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,9 @@ Span = tuple[int, int]
 PROBE = Chat(
     (Turn("user", "ask one"), Turn("assistant", "say two"), Turn("user", "ask three"), Turn("assistant", "say"))
 )
+SYSTEM = Turn("system", "be brief")
+MARKERS = ("0" * 8, "1" * 8)
+"""Two answers without a letter in common: what the template writes before them is what both have before themselves."""
 
 
 class UnstableError(Exception):
@@ -48,6 +52,11 @@ class Rendered:
 
     ids: NDArray[np.int32]
     learnt: NDArray[np.bool_]
+
+
+def special_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Return the ids of all special tokens, those too that stand for none of the tokenizer's roles, such as <|eot_id|>."""
+    return sorted(number for number, token in tokenizer.added_tokens_decoder.items() if token.special)
 
 
 class Renderer:
@@ -72,10 +81,23 @@ class Renderer:
             raise InputError(f"model.name={name}: its tokenizer is no fast one (no tokenizer.json); convert it first")
         self.tokenizer = tokenizer
         self.name = name
+        special = [tokenizer.added_tokens_decoder[token].content for token in special_tokens(tokenizer)]
+        # The longest first, as the tokenizer itself looks for them.
+        pattern = "|".join(re.escape(token) for token in sorted(filter(None, special), key=len, reverse=True))
+        self._special = re.compile(pattern) if pattern else None
         self.template: str | None = tokenizer.get_chat_template() if tokenizer.chat_template else None
         self.marked = False
         if self.template is not None:
             self.template, self.marked = self._way(self.template)
+
+    def special_token_in(self, chat: Chat) -> str | None:
+        """Return a special token that stands as text in a turn of a chat; a plain prompt may be written with them."""
+        if chat.plain or self._special is None:
+            return None
+        for turn in chat.turns:
+            if found := self._special.search(turn.content):
+                return found.group()
+        return None
 
     @property
     def key(self) -> str:
@@ -83,10 +105,10 @@ class Renderer:
         return f"{self.marked} {self.template} {self.tokenizer.special_tokens_map}"
 
     def _way(self, template: str) -> tuple[str, bool]:
-        if has_generation_markers(template) and is_chat_template_stop_token_trained(self.tokenizer, template):
+        if has_generation_markers(template) and self._marks_the_end(template):
             return template, True
         try:
-            self._spans(PROBE, template)
+            self._try(template)
         except UnstableError:
             try:
                 known = get_training_chat_template(self.tokenizer)
@@ -100,6 +122,30 @@ class Renderer:
                 ) from None
             return known, True
         return template, False
+
+    def _marks_the_end(self, template: str) -> bool:
+        """Return whether the template's marks hold the token that ends a turn."""
+        try:
+            if is_chat_template_stop_token_trained(self.tokenizer, template):
+                return True
+            self._write(PROBE.turns, template)
+            return False
+        except TemplateError:  # it refuses the library's trial chat, and ours, which have no system turn
+            found = self._by_marks(Chat((SYSTEM, *PROBE.turns)))
+            return bool(np.isin(found.ids[found.learnt][-1:], special_tokens(self.tokenizer)).any())
+
+    def _try(self, template: str) -> None:
+        """Render a small chat, with a system turn if the template wants one; a template that refuses both is tried on the data.
+
+        Raises:
+            UnstableError: The template writes the beginning of a chat differently once more follows.
+        """
+        for chat in (PROBE, Chat((SYSTEM, *PROBE.turns))):
+            try:
+                self._spans(chat, template)
+                return
+            except TemplateError:
+                continue
 
     def __call__(self, chats: Sequence[Chat]) -> list[Rendered | BrokenChatError]:
         """Return the chats in tokens, or what is wrong with them.
@@ -153,7 +199,7 @@ class Renderer:
         text = self._write(turns, template)
         spans = []
         for place in range(chat.learn_from, len(turns)):
-            if turns[place].role != "assistant":
+            if turns[place].role != "assistant" or not turns[place].learnt:
                 continue
             asked = self._write(turns[:place], template, ask=True)
             told = text if place == len(turns) - 1 else self._write(turns[: place + 1], template)
@@ -162,7 +208,12 @@ class Renderer:
             start = len(asked)
             if asked == self._write(turns[:place], template):
                 # The template knows no way to ask for an answer: what it puts before the words is not for the model to say.
-                start += max(0, told[start:].find(turns[place].content.strip()))
+                one, other = (self._write([*turns[:place], Turn("assistant", marker)], template) for marker in MARKERS)
+                pairs = enumerate(zip(one, other, strict=False))
+                begins = next(at for at, (here, there) in pairs if here != there)
+                if not told.startswith(one[:begins]):
+                    raise UnstableError
+                start = max(start, begins)
             spans.append((start, len(told.rstrip())))
         return text, spans
 
@@ -183,13 +234,25 @@ class Renderer:
                 return_dict=True,
             )
             learnt[: len(before["input_ids"])] = False
+        spoken = [turn.learnt for turn in chat.turns[chat.learn_from :] if turn.role == "assistant"]
+        if not all(spoken):
+            edges = np.flatnonzero(np.diff(np.concatenate([[False], learnt, [False]]))).reshape(-1, 2)
+            if len(edges) != len(spoken):
+                raise BrokenChatError(
+                    "its turns cannot be told apart by the template's marks, and one of them is not to be learnt",
+                    "write what is learnt as rows of prompt and completion",
+                )
+            for (start, end), wanted in zip(edges.tolist(), spoken, strict=True):
+                learnt[start:end] = wanted
         return Rendered(ids, learnt)
 
     def _plain(self, chat: Chat) -> Rendered:
         """Return a prompt, its completion and the token that ends a text, if there is one."""
         prompt, completion = (turn.content for turn in chat.turns)
-        whole = self._encoded(prompt + completion, [(len(prompt), len(prompt) + len(completion))], special=True)
-        first = self._encoded(prompt, [], special=True).ids
+        whole = self._once_begun(
+            self._encoded(prompt + completion, [(len(prompt), len(prompt) + len(completion))], special=True)
+        )
+        first = self._once_begun(self._encoded(prompt, [], special=True)).ids
         end = self.tokenizer.eos_token_id
         if len(first) and first[-1] == end:
             first = first[:-1]
@@ -204,6 +267,12 @@ class Renderer:
                 ids, learnt = np.append(ids, np.int32(end)), np.append(learnt, False)
             learnt[-1] = True
         return Rendered(ids, learnt)
+
+    def _once_begun(self, found: Rendered) -> Rendered:
+        """Return a text without the tokenizer's first token if it brings its own, as a rendered prompt does."""
+        bos = self.tokenizer.bos_token_id
+        doubled = bos is not None and len(found.ids) > 1 and found.ids[0] == found.ids[1] == bos
+        return Rendered(found.ids[1:], found.learnt[1:]) if doubled else found
 
     def _encoded(self, text: str, spans: Sequence[Span], *, special: bool) -> Rendered:
         """Tokenise a text; a token is learnt if any of its characters lies in a span."""

@@ -24,7 +24,7 @@ from finewise.data.table import Source
 from finewise.data.tokenised import TextTokenizer
 from finewise.errors import InputError
 from longctx.sft.chats import BrokenChatError, Chat
-from longctx.sft.formats import ONE_FORMAT, READ, convert, help_for, recognise
+from longctx.sft.formats import ONE_FORMAT, READ, convert, help_for, recognise, unread
 from longctx.sft.render import Rendered, Renderer
 
 MODULES = ("longctx.sft.chats", "longctx.sft.formats", "longctx.sft.render", "longctx.sft.rows", "finewise.data.keys")
@@ -55,6 +55,7 @@ class ChatRows:
         codes: (N,) of the exact content.
         texts: The prompts of all rows of the file, and `places` (N,) in it.
         unread: Columns of the file that are not looked at.
+        forged: What is to be said of rows in whose turns special tokens are written; empty if there are none.
     """
 
     reference: str
@@ -71,6 +72,7 @@ class ChatRows:
     texts: TextColumn
     places: NDArray[np.int64]
     unread: tuple[str, ...] = ()
+    forged: str = ""
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -149,6 +151,7 @@ def read_chats(reference: str, renderer: Renderer, split: str = "train") -> Chat
         texts=TextColumn.of(folder / ROWS, "prompt"),
         places=np.arange(len(bounds) - 1),
         unread=tuple(about["unread"]),
+        forged=about["forged"],
     )
 
 
@@ -158,6 +161,7 @@ def _convert(folder: Path, source: Source, renderer: Renderer) -> dict[str, Any]
     lengths: list[int] = []
     keys: list[Keys] = []
     rows = 0
+    forged: list[tuple[int, str]] = []
     with (
         (folder / "ids.i4").open("wb") as ids_file,
         (folder / "learnt.b1").open("wb") as learnt_file,
@@ -180,6 +184,8 @@ def _convert(folder: Path, source: Source, renderer: Renderer) -> dict[str, Any]
                 lengths.append(len(found.ids))
                 numbers.append(place)
                 kept.append(chat)
+                if token := renderer.special_token_in(chat):
+                    forged.append((place, token))
             keys.append(_keys(kept))
             writer.write_batch(pa.record_batch([pa.array([chat.prompt for chat in kept], pa.string())], ["prompt"]))
             advance(len(chats) + len(wrong))
@@ -188,7 +194,7 @@ def _convert(folder: Path, source: Source, renderer: Renderer) -> dict[str, Any]
     np.array(numbers, np.int64).tofile(folder / "numbers.i8")
     np.cumsum([0, *lengths], dtype=np.int64).tofile(folder / "bounds.i8")
     np.concatenate(keys, axis=1).tofile(folder / "keys.u8")
-    return {"unread": [column for column in source.columns() if column not in READ]}
+    return {"unread": unread(source.columns()), "forged": _forged(forged, rows, source)}
 
 
 def _batches(source: Source) -> Iterator[tuple[list[Chat], list[int], list[tuple[int, BrokenChatError]]]]:
@@ -219,10 +225,24 @@ def _batches(source: Source) -> Iterator[tuple[list[Chat], list[int], list[tuple
 
 def _keys(chats: Sequence[Chat]) -> Keys:
     """Return (3, n): keys of whole chats, of prompts, and of the exact content."""
-    exact = [json.dumps([chat.learn_from, *([turn.role, turn.content] for turn in chat.turns)]) for chat in chats]
+    exact = [
+        json.dumps([chat.learn_from, *([turn.role, turn.content, turn.learnt] for turn in chat.turns)])
+        for chat in chats
+    ]
     codes = np.fromiter((xxhash.xxh3_64_intdigest(text.encode()) for text in exact), np.uint64)
     whole = text_keys("\n".join(f"{turn.role}: {turn.content}" for turn in chat.turns) for chat in chats)
     return np.stack([whole, text_keys(chat.prompt for chat in chats), codes])
+
+
+def _forged(found: Sequence[tuple[int, str]], rows: int, source: Source) -> str:
+    """Return what is to be said of rows in whose turns special tokens are written."""
+    if not found:
+        return ""
+    named = ", ".join(f"{source.unit} {place}: {token}" for place, token in found[:SHOWN])
+    return (
+        f"{source.name}: {len(found):,} of {rows:,} rows write special tokens in the text of a turn ({named}), which are "
+        "read as the real ones: they end or begin turns in the middle of the text; remove them, or write them otherwise"
+    )
 
 
 def _told(broken: list[tuple[int, BrokenChatError]], rows: int, unit: str) -> str:

@@ -5,6 +5,7 @@ the sum over learnt tokens, divided by their number in the whole optimiser step.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from peft import PeftModel
@@ -14,11 +15,12 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from finewise import processes
 from finewise.config import DEV_KEY, ExperimentConfig
+from finewise.console import say
 from finewise.features import numbered
-from finewise.fit import Outcome, Seen, callbacks, fit, needed_space, total_steps, training_arguments
+from finewise.fit import Outcome, Seen, callbacks, few_steps, fit, needed_space, total_steps, training_arguments
 from finewise.run import Run
 from longctx.sft.data import SftData
-from longctx.sft.packed import Collator
+from longctx.sft.packed import Collator, packs_per_step
 from longctx.tied import TiedCheckpoints
 
 
@@ -84,14 +86,19 @@ def train_sft(
     assert isinstance(inner, PreTrainedModel)
     key = DEV_KEY.format(metric=experiment.selection.metric)
     seen = Seen()
-    batches = -(-len(data.packs) // (experiment.optim.batch_size * processes.world()))
+    # A batch counts chats, packed or not: with packs of many short ones, an epoch would be a step or two.
+    size = packs_per_step(len(data.train), len(data.packs), experiment.optim.batch_size)
+    steps = total_steps(experiment, -(-len(data.packs) // (size * processes.world())))
+    if told := few_steps(steps):
+        say(f"note: {told}")
+    packed = replace(experiment, optim=replace(experiment.optim, batch_size=size))
     trainer = ChatTrainer(
         model=model,
         args=training_arguments(
             SFTConfig,
-            experiment,
+            packed,
             run,
-            steps=total_steps(experiment, batches),
+            steps=steps,
             metric=key,
             remove_unused_columns=False,
             label_names=["labels"],

@@ -81,7 +81,7 @@ def test_fewer_documents_than_the_depth_leave_empty_ranks():
 
 def test_the_query_itself_is_not_found():
     task = task_of(["1 0"], ["1 0", "1 1", "0 1"], corpus_ids=["same", "near", "far"], query_ids=["same"])
-    ranking = EncoderSearcher("m", Vectors()).search(task, 2)
+    ranking = EncoderSearcher("m", Vectors()).search(replace(task, qrels={"same": {"near": 1}}), 2)
     assert ranking.indices.tolist() == [[1, 2]]
 
 

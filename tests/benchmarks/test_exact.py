@@ -27,10 +27,14 @@ def counted(task, queries, documents, depth, *, bf16, block=2048, chunk=10**6):
 
 def by_sorting(task, relevant, scores, depth):
     """Sort by score, then by id, both descending, without the query itself; 0: not within the depth."""
+
+    def itself(query, name):
+        return name == task.query_ids[query] and not task.qrels.get(name, {}).get(name)
+
     ranks = []
     for query, document in zip(relevant.query, relevant.document, strict=True):
         found = sorted(
-            (index for index, name in enumerate(task.corpus_ids) if name != task.query_ids[query]),
+            (index for index, name in enumerate(task.corpus_ids) if not itself(query, name)),
             key=lambda index: (scores[query, index], task.corpus_ids[index]),
             reverse=True,
         )

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmarks.significance import scores
 
 from benchmarks.config import LeaderboardConfig
 from benchmarks.leaderboard import as_json, as_markdown, entries, rank, terminal
 from benchmarks.retrieval import PER_QUERY_FILE, Result, save_per_query
-from benchmarks.significance import scores
 from finewise import record
 from finewise.errors import InputError
 

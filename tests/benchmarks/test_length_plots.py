@@ -37,7 +37,7 @@ def test_a_cell_that_was_not_read_stays_empty() -> None:
 
 def test_lines_name_every_system_and_the_trained_window() -> None:
     names = ["untuned", "yarn", "yarn, adapted", "a $name$ of data"]
-    figure = by_length([result(name) for name in names], original=64, resamples=100)
+    figure = by_length([result(name) for name in names], original=64)
     text = drawing(figure)
     assert all(name in text for name in (*names, "trained window", "1x", "2x", "4x"))
     lines = {line.get_label(): line for line in figure.axes[0].get_lines()}

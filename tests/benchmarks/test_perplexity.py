@@ -126,6 +126,15 @@ def test_pieces_come_from_one_document_each_and_are_the_same_for_all_systems(doc
     assert read_pieces(settings(documents, documents=7), tokenizer, [], 32, 1).revision != pieces.revision
 
 
+def test_a_document_that_brings_the_first_token_gives_the_same_pieces(documents):
+    tokenizer = tokenizer_of(before=True)
+    expected = read_pieces(settings(documents), tokenizer, [128], 32, 0)
+    rows = [json.loads(line) for line in (documents / "test.jsonl").read_text().splitlines()]
+    (documents / "test.jsonl").write_text("\n".join(json.dumps(row | {"text": f"<s> {row['text']}"}) for row in rows))
+    found = read_pieces(settings(documents), tokenizer, [128], 32, 0)
+    assert np.array_equal(found.tokens, expected.tokens)
+
+
 def test_a_short_window_always_stands_beside_the_long_ones(documents):
     tokenizer = tokenizer_of(before=False)
     assert read_pieces(settings(documents, lengths=[]), tokenizer, [128, 64], 32, 0).lengths == (32, 64, 128)

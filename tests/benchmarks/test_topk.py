@@ -2,9 +2,10 @@
 
 import hypothesis.strategies as st
 import numpy as np
+import pytest
 from hypothesis import given, settings
 
-from benchmarks.topk import TopK
+from benchmarks.topk import TopK, queries_in_corpus
 from finewise.data.retrieval import RetrievalSet
 
 
@@ -51,3 +52,22 @@ def test_a_document_that_is_the_query_is_left_out():
     ranking = top.empty()
     top.add(ranking, np.array([[0, 1, 2]]), np.array([[0.1, 0.9, 0.2]], np.float32))
     assert ranking.indices.tolist() == [[2, 0]]
+
+
+@pytest.mark.parametrize(
+    ("text", "grades", "itself"),
+    [
+        ("how do cats purr?", {}, True),
+        ("  How do CATS purr? ", {}, True),
+        ("Cats How do cats purr?", {}, True),  # a title before the text
+        ("something that is merely numbered alike", {}, False),
+        ("how do cats purr?", {"1": 1}, False),  # judged relevant: an answer
+        ("how do cats purr?", {"1": 0}, True),
+    ],
+)
+def test_equal_ids_alone_do_not_make_a_document_the_query(text, grades, itself):
+    task = RetrievalSet(
+        name="t", split="test", query_ids=["1"], queries=["how do cats purr?"], corpus_ids=["0", "1"],
+        corpus=["a dog", text], qrels={"1": grades}, revision="r",
+    )  # fmt: skip
+    assert queries_in_corpus(task).tolist() == [1 if itself else -1]

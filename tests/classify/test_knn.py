@@ -258,7 +258,7 @@ def test_a_whole_run_is_the_baseline_and_works_where_finewise_is_not(
         tiny_model,
         data=LabelDataConfig(train=str(file), dev_size=60, test_size=60),
         audit=LabelAuditConfig(label_errors=False, near_duplicates=False),
-        scoring=ClassScoringConfig(resamples=100),
+        scoring=ClassScoringConfig(),
         run=RunConfig(root=str(tmp_path / "runs"), device="cpu", precision="fp32"),
         baselines=["majority", "knn"],
         onnx=onnx,

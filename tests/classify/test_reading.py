@@ -245,7 +245,7 @@ def train(
         data=LabelDataConfig(train=str(long_rows(folder, vocabulary)), dev_size=30, test_size=30),
         audit=LabelAuditConfig(label_errors=False, near_duplicates=False),
         model=ModelConfig(name=str(model), max_seq_length=10),
-        scoring=ClassScoringConfig(resamples=100),
+        scoring=ClassScoringConfig(),
         run=RunConfig(dir=str(folder / "run"), device="cpu", precision="fp32"),
         baselines=["majority"],
         reading=reading,

@@ -10,6 +10,7 @@ import yaml
 from benchmarks.config import LeaderboardConfig, ScoreConfig
 from benchmarks.needle.config import NeedleRunConfig
 from benchmarks.perplexity_config import PerplexityRunConfig
+from benchmarks.stats.config import CalibrateConfig
 from classify.config import METHODS, ClassifyExperiment
 from classify.losses_config import LOSSES as CLASS_LOSSES
 from classify.predict_config import PredictConfig
@@ -37,6 +38,7 @@ SCHEMAS = {
     "perplexity": Schema(PerplexityRunConfig, {}),
     "score": Schema(ScoreConfig, {}),
     "leaderboard": Schema(LeaderboardConfig, {}),
+    "calibrate": Schema(CalibrateConfig, {}),
     "audit": Schema(AuditRunConfig, {}),
 }
 NEEDED = {
@@ -51,6 +53,7 @@ NEEDED = {
     "perplexity": [],
     "score": ["benchmark.path=x"],
     "leaderboard": [],
+    "calibrate": [],
     "audit": ["data.train=x"],
 }
 SWEEPS = {
@@ -201,6 +204,7 @@ PROGRAMS = {
     "benchmarks.perplexity": "perplexity",
     "benchmarks.score": "score",
     "benchmarks.leaderboard": "leaderboard",
+    "benchmarks.stats.calibrate": "calibrate",
     "finewise.audit": "audit",
 }
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -46,7 +47,14 @@ def test_torchrun_makes_one_run(tiny_model: Path, tmp_path: Path, learnable_pair
     assert record["data"]["batches"]["left_out"] <= 1
     assert record["selection"]["steps"] * 2 == record["data"]["batches"]["batches"] * 3
     assert record["cost"]["texts"] >= 3 * 238 * 2
-    assert ran.stdout.count("tuned beats untuned") + ran.stdout.count("no difference between tuned and untuned") == 1
+    assert (
+        len(
+            re.findall(
+                r"tuned beats untuned|tuned and untuned (could|are not compared)|between tuned and untuned", ran.stdout
+            )
+        )
+        == 1
+    )
 
 
 CLOCKS = """

@@ -53,7 +53,7 @@ def make(tiny_model: Path, tmp_path: Path, learnable_pairs: Pairs) -> Make:
             "model": ModelConfig(name=str(tiny_model)),
             "optim": OptimConfig(epochs=2, batch_size=16, learning_rate=3e-3),
             "selection": SelectionConfig(evaluations=2),
-            "scoring": ScoringConfig(metrics=["ndcg@10", "map"], depth=50, resamples=200),
+            "scoring": ScoringConfig(metrics=["ndcg@10", "map"], depth=50),
             "run": RunConfig(root=str(tmp_path / "runs"), device="cpu"),
         }
         return EmbedExperiment(**settings | parts)
@@ -92,7 +92,7 @@ def test_what_a_run_leaves_behind(make: Make, tmp_path: Path, capsys: pytest.Cap
         assert (run / name).stat().st_size > 0
     assert {result.system for result in load_per_query(run / "per_query.npz")} == {"tuned", "untuned", "bm25"}
     shown = capsys.readouterr().out
-    assert re.search(r"tuned (beats|is worse)|no difference between tuned and untuned", shown)
+    assert re.search(r"tuned (beats|is worse)|no difference between tuned and untuned|too few to test", shown)
     page = (run / "report.html").read_text()
     assert "<svg" in page
     assert "untuned" in page
@@ -238,7 +238,7 @@ def test_few_anchors_with_many_positives_are_told_and_all_rows_are_used(
     batches = record_of(tmp_path)["data"]["batches"]
     assert batches["left_out"] <= 5
     assert batches["mean_rows"] == pytest.approx(8, abs=0.5)
-    assert "rows on average instead of 16" in capsys.readouterr().err
+    assert "rows share anchors or texts" in capsys.readouterr().err
 
 
 def test_a_benchmark_is_scored_and_audited(make: Make, tmp_path: Path, learnable_pairs: Pairs) -> None:

@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from finewise.config import ExperimentConfig, OptimConfig
 from finewise.curves.advise import Baseline, advice
 from finewise.curves.draw import curve_svg
 from finewise.curves.extrapolate import Extrapolation, Forecast, extrapolate
 from finewise.curves.points import Point, learning_curve, read
-from finewise.curves.sizes import nested, nested_by_class, subset_sizes
+from finewise.curves.sizes import epochs_for, nested, nested_by_class, subset_sizes
 from finewise.errors import InputError
+from finewise.fit import total_steps
 
 SIZES = (1000, 2000, 4000, 8000, 16000)
 
@@ -301,3 +303,14 @@ def test_the_drawing_says_what_was_not_measured(own: bool) -> None:
     for text in ("not measured", "tf-idf + logistic regression: 0.750", "64,000", "1,000", "macro-F1"):
         assert f"<!-- {text}" in drawing
     assert "not measured" not in curve_svg(measured[:2], [], extrapolate(measured[:2]), metric="macro-F1")
+
+
+@given(st.integers(1, 5000), st.integers(1, 64), st.integers(1, 4), st.floats(0.1, 10), st.data())
+def test_a_part_is_trained_for_as_many_steps_as_all_rows(rows, batch, accumulation, epochs, data):
+    part = data.draw(st.integers(1, rows))
+
+    def steps(count: int, passes: float) -> int:
+        optim = OptimConfig(epochs=passes, gradient_accumulation_steps=accumulation)
+        return total_steps(ExperimentConfig(optim=optim), -(-count // batch))
+
+    assert steps(part, epochs_for(epochs, part, rows, batch, accumulation)) == steps(rows, epochs)

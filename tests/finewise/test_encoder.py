@@ -173,3 +173,19 @@ class TestReferences:
             model_reference(str(tmp_path / "model"))
         shutil.move(tmp_path / "model" / "model.safetensors", tmp_path / "model" / "0_Transformer")
         assert model_reference(str(tmp_path / "model")) == tmp_path / "model"
+
+
+def test_scoring_takes_the_fast_path(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import numpy as np
+
+    model = load_encoder(ModelConfig(name=str(tiny_model), query_prompt="ask: "), "cpu").eval()
+    texts = ["w1 w2 w3", "w4"]
+    expected = {name: getattr(SentenceTransformer, name)(model, texts) for name in ("encode_query", "encode_document")}
+
+    def slow(*_: object, **__: object) -> None:
+        raise AssertionError("the library's own loop was taken")
+
+    monkeypatch.setattr(SentenceTransformer, "encode", slow)
+    for name, embeddings in expected.items():
+        np.testing.assert_allclose(getattr(model, name)(texts), embeddings, atol=1e-5)
+    assert not np.allclose(expected["encode_query"], expected["encode_document"])

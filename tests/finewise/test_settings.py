@@ -33,6 +33,7 @@ DATA = "data.train=pairs.csv"
 
 PROGRAM = """
 import sys
+import time
 from embed.config import EmbedExperiment
 from finewise.contrastive.config import LOSSES
 from finewise.errors import InputError
@@ -41,6 +42,9 @@ from finewise.settings import command, entry
 @entry("embed", EmbedExperiment, {"loss": LOSSES}, "Fine-tune an embedding model.")
 def main(experiment):
     assert "torch" not in sys.modules
+    if experiment.data.train == "wait":
+        print("waiting", flush=True)
+        time.sleep(60)
     print("ran", experiment.name, type(experiment.loss).__name__, experiment.optim.learning_rate, experiment.data.train)
     print("command:", command())
     if experiment.data.train == "gone.csv":
@@ -581,14 +585,16 @@ class TestProcess:
             "embed-matryoshka",
         ]
 
-    def test_multirun_goes_on_after_a_refused_job(self, tmp_path: Path) -> None:
-        done = run(tmp_path, "-m", "data.train=gone.csv,fine.csv")
+    def test_multirun_goes_on_after_a_refused_job_and_says_which_failed(self, tmp_path: Path) -> None:
+        done = run(tmp_path, "-m", "data.train=gone.csv,fine.csv,full.csv")
         assert done.returncode == 2
-        assert "#1 : data.train=fine.csv" in done.stderr
+        ran = [line.split()[-1] for line in done.stdout.splitlines() if line.startswith("ran")]
+        assert ran == ["gone.csv", "fine.csv", "full.csv"]
         assert done.stderr.endswith(
-            "error: 1 of 2 jobs of the sweep failed:\n  job 0 (data.train=gone.csv): gone.csv: no such file\n"
+            "error: 2 of 3 jobs of the sweep failed:\n"
+            "  job 0 (data.train=gone.csv): gone.csv: no such file\n"
+            "  job 2 (data.train=full.csv): No space left on device: full.csv\n"
         )
-        assert "Traceback" not in done.stderr
         assert "Traceback" not in done.stderr
 
     def test_composed_settings_are_shown(self, tmp_path: Path) -> None:
@@ -611,3 +617,19 @@ class TestProcess:
         done = run(tmp_path, *flags)
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout
+
+    def test_sigterm_ends_with_one_line(self, tmp_path: Path) -> None:
+        (tmp_path / "program.py").write_text(PROGRAM)
+        program = subprocess.Popen(
+            [sys.executable, "-m", "program", "data.train=wait"],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert program.stdout is not None
+        assert program.stdout.readline() == "waiting\n"
+        program.terminate()
+        _, told = program.communicate(timeout=60)
+        assert (program.returncode, told) == (143, "error: stopped by SIGTERM\n")

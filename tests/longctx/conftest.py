@@ -25,7 +25,6 @@ from transformers import (
     Qwen3Config,
 )
 
-from benchmarks.config import ResamplingConfig
 from benchmarks.needle.config import NeedleConfig
 from benchmarks.perplexity_config import PerplexityConfig
 from finewise.config import ModelConfig, RunConfig
@@ -121,7 +120,6 @@ def reading(reader_folder: Path, long_documents: Path, tmp_path: Path) -> Callab
             "compare": ["none"],
             "needle": NeedleConfig(tasks=["niah_single_1"], depths=[0.5], samples=2, lengths=[128, 256]),
             "perplexity": PerplexityConfig(data=str(long_documents), documents=2, lengths=[64, 256]),
-            "scoring": ResamplingConfig(resamples=100),
             "run": RunConfig(root=str(tmp_path / "runs"), device="cpu", precision="fp32"),
         }
         return LongContextExperiment(**settings | parts)

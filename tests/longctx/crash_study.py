@@ -17,7 +17,6 @@ import longctx.export
 import longctx.language
 import longctx.prove
 import longctx.study
-from benchmarks.config import ResamplingConfig
 from benchmarks.needle.config import NeedleConfig
 from benchmarks.perplexity_config import PerplexityConfig
 from finewise.config import AuditConfig, ModelConfig, OptimConfig, RunConfig, SelectionConfig
@@ -84,7 +83,6 @@ def write_case(folder: Path) -> LongContextExperiment:
         compare=["linear"],
         needle=NeedleConfig(tasks=["niah_single_1"], depths=[0.0, 1.0], samples=1, lengths=[200, 384]),
         perplexity=PerplexityConfig(data=str(folder / "others.jsonl"), documents=2),
-        scoring=ResamplingConfig(resamples=100),
         optim=OptimConfig(max_steps=8, batch_size=2, learning_rate=1e-3),
         selection=SelectionConfig(metric="neg_log_loss", evaluations=2),
         run=RunConfig(root=str(folder.parent), device="cpu", precision="fp32"),

@@ -108,6 +108,16 @@ def data(**parts: Any) -> LongDataConfig:
             {"selection": SelectionConfig(metric="passkey")},
             "needle or neg_log_loss with objective=lm",
         ),
+        (
+            InstructionTuning,
+            {"needle": NeedleConfig(tasks=[]), "selection": SelectionConfig(metric="needle")},
+            "selection.metric=needle is of needle.tasks, which is empty; set selection.metric=neg_log_loss",
+        ),
+        (
+            LanguageModeling,
+            {"needle": NeedleConfig(tasks=[]), "adapt": False},
+            "leaves nothing to read with adapt=false; name a task",
+        ),
         (LanguageModeling, {"compare": ["yran"]}, "did you mean 'yarn'"),
         (LanguageModeling, {"compare": ["none", "none"]}, "compare names a method twice"),
         (LanguageModeling, {"compare": ["longrope"]}, "make it the run's own method: rope=longrope"),

@@ -67,6 +67,19 @@ def test_ids_are_the_tokenizers_own(tmp_path: Path, tokenizer: PreTrainedTokeniz
         assert ids.tolist() == tokenizer(text)["input_ids"]
 
 
+def test_a_document_that_brings_its_own_first_token_has_one(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerFast, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = texts_of([100, 30, 5, 50])
+    brings = write(
+        tmp_path / "brings.jsonl", [f"<s> {text}" if number % 2 else text for number, text in enumerate(texts)]
+    )
+    data = load(tmp_path, tokenizer, [1], train=brings)
+    for text, ids in zip(texts, data.train.tokens.rows([0, 1, 2, 3]), strict=True):
+        assert ids.tolist() == tokenizer(text)["input_ids"]
+    assert "train: 2 of 4 documents bring their own first token" in " ".join(capsys.readouterr().err.split())
+
+
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.7, 1.0])
 def test_the_share_of_short_tokens(tmp_path: Path, tokenizer: PreTrainedTokenizerFast, share: float) -> None:
     data = load(tmp_path, tokenizer, [200] * 40 + [10] * 30, LanguageModeling(short_share=share))

@@ -14,7 +14,7 @@ from longctx.study import Found
 
 
 def result(system: str, near: float, far: float, metric: str = "exact", benchmark: str = "needle tiny") -> ByLength:
-    count = 40
+    count = 60
     values = np.concatenate([np.arange(count) < near * count, np.arange(count) < far * count]).astype(float)
     return ByLength(
         system=system, benchmark=benchmark, split="test", data_revision="r", metric=metric,
@@ -52,7 +52,7 @@ def test_the_subject_comes_first_and_is_compared_with_all_others() -> None:
 def test_what_the_stretch_cost_is_told_at_the_trained_window() -> None:
     proof = prove(found(result("untuned", 1, 0), result("yarn", 0.5, 0.5), result("tuned", 0.5, 1)), experiment())
     (sentence,) = proof.words
-    assert "exact match at 64 tokens .500, against untuned -.500" in sentence
+    assert "exact match at 64 tokens .500, difference to untuned -.500" in sentence
     assert sentence.endswith("changed")
     same = prove(found(result("untuned", 1, 0), result("yarn", 0.5, 0.5), result("tuned", 1, 1)), experiment())
     assert same.words[0].endswith("no change shown")

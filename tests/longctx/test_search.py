@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer, LlamaForCausalLM
 
-from benchmarks.config import ResamplingConfig
 from finewise import record
 from finewise.config import ModelConfig, PlaceConfig
 from finewise.errors import InputError
@@ -30,7 +29,6 @@ def make(reader_folder: Path, long_documents: Path, tmp_path: Path) -> Make:
             "stretch": StretchConfig(factor=4),
             "data": SearchDataConfig(train=str(long_documents), pieces=2, test_pieces=3),
             "search": SearchConfig(population=4, parents=2, mutations=2, crossovers=1, generations=1, probability=0.8),
-            "scoring": ResamplingConfig(resamples=100),
             "run": PlaceConfig(root=str(tmp_path / "runs"), device="cpu", precision="fp32"),
             "resume": "auto",
         }

@@ -23,6 +23,7 @@ from transformers import (
     GPTNeoXConfig,
     GteConfig,
     LlamaConfig,
+    MistralConfig,
     ModernBertConfig,
     NomicBertConfig,
     Phi3Config,
@@ -330,6 +331,29 @@ def test_a_model_whose_code_reads_no_rope_parameters_is_refused() -> None:
         stretch(Deaf(copy.deepcopy(FAMILIES["llama"])), Yarn(), StretchConfig(factor=2))
     with pytest.raises(InputError, match="before adapters"):
         stretch(torch.nn.Linear(2, 2), Yarn(), StretchConfig(factor=2))  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("method", [Linear(), NtkAware(), DynamicNtk(), NtkByParts(), Yarn(), Llama3(), Unstretched()])
+def test_a_factor_of_one_writes_nothing(method: RopeConfig) -> None:
+    made = stretch(FAMILIES["llama"], method, StretchConfig(factor=1))
+    assert made.to_dict() == FAMILIES["llama"].to_dict()
+
+
+def test_a_factor_of_one_keeps_what_was_asked_for_besides() -> None:
+    made = stretch(FAMILIES["llama"], Yarn(attention_factor=1.2), StretchConfig(factor=1))
+    assert made.rope_parameters["attention_factor"] == 1.2
+
+
+@pytest.mark.parametrize("kind", [MistralConfig, Phi3Config])
+def test_a_sliding_window_in_all_layers_is_not_stretched(kind: type[PretrainedConfig]) -> None:
+    config = kind(sliding_window=32, max_position_embeddings=64)
+    with pytest.raises(InputError, match=r"has a sliding_window of 32 tokens in all layers, which see no farther"):
+        stretch(config, Linear() if kind is MistralConfig else Yarn(), StretchConfig(factor=2))
+    assert stretch(config, Unstretched(), StretchConfig(factor=2)).max_position_embeddings == 128
+    for open_config in (kind(sliding_window=None), kind(sliding_window=8192)):
+        open_config.max_position_embeddings = 64
+        factors = LongRope(long_factors=[2.0] * (open_config.hidden_size // open_config.num_attention_heads // 2))
+        assert stretch(open_config, factors, StretchConfig(factor=2)).max_position_embeddings == 128
 
 
 def test_an_encoder_is_stretched_where_it_stands(tmp_path: Path, tiny_model: Path, vocabulary: list[str]) -> None:

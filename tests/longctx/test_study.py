@@ -19,6 +19,8 @@ from finewise.config import ModelConfig
 from finewise.errors import InputError
 from finewise.run import Run
 from longctx.config import LongContextExperiment
+from longctx.language import LanguageModel
+from longctx.rope_config import StretchConfig
 from longctx.study import OUTCOME, Found, study
 
 Make = Callable[..., LongContextExperiment]
@@ -90,3 +92,23 @@ def test_a_seed_that_is_killed_ends_all_and_is_told(reading: Make, tmp_path: Pat
         InputError, match=r"^parallel_seeds=2: the process of a seed was killed[^\n]*resume=auto goes on"
     ):
         study(reading(seeds=2, parallel_seeds=2, compare=[]), run_in(tmp_path / "run"))
+
+
+def test_methods_that_stretch_nothing_are_read_once(
+    reading: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    read: list[str] = []
+    whole = LanguageModel.read
+    monkeypatch.setattr(
+        LanguageModel, "read", lambda self, model, arm, run: read.append(arm.system) or whole(self, model, arm, run)
+    )
+    experiment = reading(stretch=StretchConfig(factor=1), compare=["none", "linear", "ntk"])
+    run = run_in(tmp_path / "run")
+    found = study(experiment, run)
+    assert read == ["untuned"]
+    assert "yarn is the same model as untuned: read once" in " ".join(capsys.readouterr().err.split())
+    assert [result.system for result in found.results[::2]] == ["untuned", "linear", "ntk", "yarn"]
+    assert len({result.values.tobytes() for result in found.results[1::2]}) == 1
+    saved = json.loads((run.dir / "model/config.json").read_text())
+    assert saved["rope_parameters"]["rope_type"] == "default"
+    assert "factor" not in saved["rope_parameters"]

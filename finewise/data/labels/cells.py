@@ -83,6 +83,8 @@ def label_name(value: Any, names: list[str] | None) -> tuple[str, str]:
             return str(int(value)), "number"
         if value < 0:  # how the hub's data sets say that a row has no label
             raise UnlabelledError
+        if value >= len(names):
+            raise ValueError(f"is class {int(value)}, and the file names {len(names)} classes (0 to {len(names) - 1})")
         return names[int(value)], "number"
     if isinstance(value, str):
         if not value.strip():

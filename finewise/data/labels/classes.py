@@ -1,5 +1,6 @@
 """What the audit finds about the classes: too few rows, imbalance, classes that a split lacks."""
 
+import unicodedata
 from collections.abc import Iterator
 
 import numpy as np
@@ -49,6 +50,7 @@ def classes(train: Labelled, held: list[Labelled], config: LabelAuditConfig) -> 
             f"{named([f'{names[k]} ({counts[k]})' for k in rare])}{most}"
         )
         yield about("rare_classes", "warn", "train", rare, message)
+    yield from class_names(train)
     yield from _imbalance(train)
     for one in held:
         lacking = np.flatnonzero((one.counts == 0) & (counts > 0))
@@ -62,6 +64,69 @@ def classes(train: Labelled, held: list[Labelled], config: LabelAuditConfig) -> 
             severity: Severity = "warn" if 2 * len(none) > len(train) else "note"
             message = "rows have no label at all: right only if somebody looked and found none fitting"
             yield finding("unlabelled_rows", severity, train, none, message, config.examples)
+
+
+GAPS = {"", "-", "--", "?", "n/a", "na", "nan", "nil", "none", "null", "unknown", "-1", "-100"}
+"""Names, case-folded, that files write where a label is missing."""
+
+
+def class_names(train: Labelled) -> Iterator[Finding]:
+    """Yield what is odd about the names of the classes: spelt alike, gaps, lists, several in one."""
+    counts, names = train.counts, train.space.names
+    alike: dict[str, list[int]] = {}
+    for place, name in enumerate(names):
+        alike.setdefault(_spelling(name), []).append(place)
+    several = [places for places in alike.values() if len(places) > 1]
+    gaps = [place for place, name in enumerate(names) if name.strip().casefold() in GAPS]
+    lists = [place for place, name in enumerate(names) if name[:1] + name[-1:] in ("[]", "()", "{}")]
+    joined = [
+        place
+        for place, name in enumerate(names)
+        if any(sign in name and set(name.split(sign)) <= set(names) for sign in ",;|")
+    ]
+
+    def about(kind: str, places: list[int], message: str) -> Finding:
+        shown = tuple(Example(where=names[k], text=f"{counts[k]:,} training rows") for k in places[:5])
+        return Finding(
+            kind=kind, severity="warn", split="train", count=len(places), of=len(names), message=message, examples=shown
+        )
+
+    if several:
+        pairs = named([" = ".join(repr(names[k]) for k in places) for places in several])
+        message = (
+            f"class names differ only in case, Unicode form, white space or the way a number is written: {pairs}; "
+            "give each class one spelling"
+        )
+        yield about("alike_classes", [place for places in several for place in places], message)
+    if gaps:
+        found = named([repr(names[k]) for k in gaps])
+        message = f"class names look like missing labels: {found}; remove these rows, or rename the class"
+        yield about("gap_classes", gaps, message)
+    if lists:
+        message = (
+            f"class names look like lists: {named([repr(names[k]) for k in lists])}; write jsonl or parquet with real "
+            "lists, or join the labels with a sign and name it in data.columns.delimiter"
+        )
+        yield about("list_classes", lists, message)
+    if joined:
+        message = (
+            f"class names look like several labels in one: {named([repr(names[k]) for k in joined])}; if they are, "
+            "name the sign in data.columns.delimiter"
+        )
+        yield about("joined_classes", joined, message)
+
+
+def _spelling(name: str) -> str:
+    """Return what names that people would take for one share.
+
+    >>> _spelling("1.0") == _spelling("1"), _spelling("a B") == _spelling("A  b")
+    (True, True)
+    """
+    plain = " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+    try:
+        return repr(float(plain))
+    except ValueError:
+        return plain
 
 
 def _imbalance(train: Labelled) -> Iterator[Finding]:

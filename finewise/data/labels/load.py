@@ -14,7 +14,7 @@ from finewise.data.labels.audited import audited_labels
 from finewise.data.labels.repeats import conflicting
 from finewise.data.labels.rows import Labelled
 from finewise.data.labels.space import LabelSpace
-from finewise.data.labels.splits import sample, split_labels
+from finewise.data.labels.splits import sample, shared_rows, split_labels
 from finewise.data.labels.stored import Stored, read_stored
 from finewise.data.labels.suspects import Suspects, suspects
 from finewise.data.labels.understand import labelled, space_of, understand
@@ -66,7 +66,7 @@ def load_labels(
     Args:
         config: The data.
         audit: What is looked for, and what a leak leads to.
-        seed: Of the splits and samples.
+        seed: Of the samples; `config.split_seed` is that of the splits.
         limit: How tokens are counted, see finewise.data.tokens; None leaves the ledger of cut texts out.
 
     Raises:
@@ -100,7 +100,8 @@ def prepare_labels(
             parts["train"],
             config.dev_size if "dev" in missing else None,
             config.test_size if "test" in missing else None,
-            seed,
+            config.split_seed,
+            apart=shared_rows(parts["train"], [one for part, one in parts.items() if part != "train"]),
         )
         parts |= {
             part: one for part, one in (("train", cut.train), ("dev", cut.dev), ("test", cut.test)) if one is not None
@@ -111,7 +112,7 @@ def prepare_labels(
     whole = _without(train, _left_out(train, report, audit), config)
     report = replace(report, dropped=len(report.leaked) if audit.leakage == "drop" else 0)
     train = whole if config.max_train_rows is None else sample(whole, config.max_train_rows, seed)
-    dev = dev if config.max_dev_rows is None else sample(dev, config.max_dev_rows, seed)
+    dev = dev if config.max_dev_rows is None else sample(dev, config.max_dev_rows, config.split_seed)
     final = {"train": train, "dev": dev, "test": test}
     return LabelledData(
         train=train,

@@ -6,7 +6,7 @@ units are dealt out: rows that share a text or a group. For one label per row an
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -41,7 +41,14 @@ class LabelSplit:
     test: Labelled | None
 
 
-def split_labels(data: Labelled, dev_size: float | None, test_size: float | None, seed: int) -> LabelSplit:
+def split_labels(
+    data: Labelled,
+    dev_size: float | None,
+    test_size: float | None,
+    seed: int,
+    *,
+    apart: NDArray[np.bool_] | None = None,
+) -> LabelSplit:
     """Split dev and test off, each class in proportion, and keep rows together that share a text or a group.
 
     A class keeps at least one training row; one that is too small for its share has no held-out row. The split depends on
@@ -51,7 +58,8 @@ def split_labels(data: Labelled, dev_size: float | None, test_size: float | None
         data: The rows.
         dev_size: A share of the rows below 1 (at most 10,000 rows are taken), or a number of rows; None for no dev.
         test_size: The same for test.
-        seed: Decides which rows are drawn.
+        seed: Decides which rows are sampled.
+        apart: (N,) rows that must stay in train with all that are linked to them: another held-out file has their texts.
 
     Raises:
         InputError: There are too few rows, or they hang together too much.
@@ -59,10 +67,11 @@ def split_labels(data: Labelled, dev_size: float | None, test_size: float | None
     targets = targets_of(dev_size, test_size, len(data), data.reference, MAX_ROWS)
     made = made_by(MODULES, ("numpy", "scipy"))
     groups = "" if data.groups is None else hashlib.sha256(data.groups.tobytes()).hexdigest()
-    key = combine("label split", made, data.revision, groups, *targets.items(), seed)
+    kept = hashlib.sha256(b"" if apart is None or not apart.any() else apart.tobytes()).hexdigest()
+    key = combine("label split", made, data.revision, groups, *targets.items(), seed, kept)
 
     def build(folder: Path) -> dict[str, Any]:
-        _drawn(data, targets, seed).tofile(folder / PARTS)
+        _drawn(data, targets, seed, apart).tofile(folder / PARTS)
         return {}
 
     parts = np.fromfile(entry(key, build, kind="splits")[0] / PARTS, dtype=np.int8)
@@ -73,7 +82,17 @@ def split_labels(data: Labelled, dev_size: float | None, test_size: float | None
     return LabelSplit(train=data.select(np.flatnonzero(parts == 0)), dev=chosen.get("dev"), test=chosen.get("test"))
 
 
-def _drawn(data: Labelled, targets: Mapping[str, int], seed: int) -> NDArray[np.int8]:
+def shared_rows(train: Labelled, held: Sequence[Labelled]) -> NDArray[np.bool_]:
+    """Return (N,) which rows have a text or group of a held-out file: a part that is split off must not be made of these."""
+    found = np.zeros(len(train), dtype=bool)
+    for one in held:
+        found |= np.isin(train.keys, one.keys)
+        if train.groups is not None and one.groups is not None:
+            found |= np.isin(train.groups, one.groups) & (train.groups >= 0)
+    return found
+
+
+def _drawn(data: Labelled, targets: Mapping[str, int], seed: int, apart: NDArray[np.bool_] | None) -> NDArray[np.int8]:
     """Return (N,) 0 for rows of train, 1 for those of the first target, 2 for those of the second."""
     units = joined(data)
     sizes = np.bincount(units)
@@ -82,7 +101,8 @@ def _drawn(data: Labelled, targets: Mapping[str, int], seed: int) -> NDArray[np.
     order = np.argsort(mix(lowest ^ mix(np.array([seed], dtype=np.uint64) + np.uint64(1))), kind="stable")
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
-    held = stratify(indicators(data), rank[units], list(targets.values()), seed)
+    kept = None if apart is None else np.unique(rank[units][apart])
+    held = stratify(indicators(data), rank[units], list(targets.values()), seed, kept)
     for number, (name, target) in enumerate(targets.items(), 1):
         got = int(sizes[order][held == number].sum())
         if got < max(1, target // 2):
@@ -118,7 +138,9 @@ def indicators(data: Labelled) -> csr_matrix:
     return csr_matrix((np.ones(len(rows), dtype=np.int64), (rows, data.labels)), shape=(len(rows), len(data.space)))
 
 
-def stratify(labels: csr_matrix, units: Rows, targets: list[int], seed: int) -> NDArray[np.int8]:
+def stratify(
+    labels: csr_matrix, units: Rows, targets: list[int], seed: int, kept: Rows | None = None
+) -> NDArray[np.int8]:
     """Deal units out to held-out parts, by the label with the fewest units left first.
 
     Args:
@@ -126,6 +148,7 @@ def stratify(labels: csr_matrix, units: Rows, targets: list[int], seed: int) -> 
         units: (N,) the unit of each row, numbered in the order in which units are to be drawn.
         targets: Rows wanted by each part.
         seed: Decides whose share is rounded up.
+        kept: Units that stay in train.
 
     Returns:
         (U,) 0 for units that stay in train, else 1 + the number of the part.
@@ -147,6 +170,9 @@ def stratify(labels: csr_matrix, units: Rows, targets: list[int], seed: int) -> 
         excess -= cut
     in_train, space = rows_of.copy(), list(targets)
     part, done = np.zeros(len(sizes), dtype=np.int8), np.zeros(len(sizes), dtype=bool)
+    fixed = np.zeros(len(sizes), dtype=bool)
+    if kept is not None:
+        fixed[kept] = True
 
     def take(unit: int, number: int, *, fits: bool) -> None:
         """Give a unit to a part, unless it is too large for it, holds the last training rows of a label, or does not fit.
@@ -155,7 +181,7 @@ def stratify(labels: csr_matrix, units: Rows, targets: list[int], seed: int) -> 
         """
         slot = slice(counts.indptr[unit], counts.indptr[unit + 1])
         labels_of, rows = counts.indices[slot], counts.data[slot]
-        if sizes[unit] > space[number] or (in_train[labels_of] <= rows).any():
+        if fixed[unit] or sizes[unit] > space[number] or (in_train[labels_of] <= rows).any():
             return
         if fits and (wanted[number, labels_of] < rows).any():
             return

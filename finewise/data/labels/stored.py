@@ -22,7 +22,7 @@ from finewise.data.store import entry
 from finewise.data.table import Kind, Source
 from finewise.errors import InputError
 
-VERSION = 1
+VERSION = 2
 """Raise it when reading or the content keys change: old cache entries are then not found."""
 
 EXAMPLES = 10

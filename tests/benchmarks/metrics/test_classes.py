@@ -77,7 +77,8 @@ def expected_of_one_label(name, outcome, weights):
         case "balanced_accuracy":
             return reference.balanced_accuracy_score(gold, predicted, **weigh)
         case "f1_macro" | "f1_micro" | "f1_weighted":
-            return reference.f1_score(gold, predicted, average=name.removeprefix("f1_"), zero_division=0, **weigh)
+            labels = np.unique(gold) if name == "f1_macro" else None
+            return reference.f1_score(gold, predicted, labels=labels, average=name[3:], zero_division=0, **weigh)
         case "mcc":
             return reference.matthews_corrcoef(gold, predicted, **weigh)
         case "roc_auc":
@@ -100,14 +101,9 @@ def expected_of_many_labels(name, outcome, weights):
         case "exact_match":
             return reference.accuracy_score(gold, predicted, sample_weight=weights)
         case "f1_macro" | "f1_micro" | "f1_weighted":
-            labels = np.flatnonzero(gold.any(axis=0) | predicted.any(axis=0)) if name == "f1_macro" else None
-            if labels is not None and not len(labels):
-                return np.nan
             if outcome.classes == 1:  # scikit-learn takes one column for one label per row
                 return reference.f1_score(gold[:, 0], predicted[:, 0], sample_weight=weights, zero_division=0)
-            return reference.f1_score(
-                gold, predicted, labels=labels, average=name[3:], sample_weight=weights, zero_division=0
-            )
+            return reference.f1_score(gold, predicted, average=name[3:], sample_weight=weights, zero_division=0)
         case "roc_auc":
             return of_the_classes_with_both_values(reference.roc_auc_score, outcome, weights)
         case "average_precision":
@@ -172,8 +168,7 @@ def test_whole_weights_are_repeated_rows_and_the_order_of_rows_does_not_matter(c
     outcome, _ = case
     names = MULTI if outcome.multi else SINGLE
     rng = np.random.default_rng(seed)
-    times = rng.integers(0, 3, len(outcome.gold))
-    times[rng.integers(len(times))] += 1
+    times = rng.integers(1, 4, len(outcome.gold))  # no class may go missing: macro means keep their classes
     rows = rng.permutation(np.repeat(np.arange(len(times)), times))
     repeated = Outcome(
         gold=outcome.gold[rows], predicted=outcome.predicted[rows], probabilities=outcome.probabilities[rows],
@@ -214,6 +209,19 @@ def test_classes_without_both_values_are_left_out_and_counted():
     alone = Outcome(gold=np.zeros(3, int), predicted=np.zeros(3, int), probabilities=probabilities, classes=3)
     assert left_out(alone) == 3
     assert np.isnan(evaluated(alone, ["roc_auc"])["roc_auc"])
+
+
+def test_a_class_whose_rows_are_left_out_stays_in_the_macro_mean():
+    outcome = Outcome(gold=np.array([0, 0, 1]), predicted=np.array([0, 0, 1]), probabilities=None, classes=3)
+    found = measure(outcome, ["f1_macro", "balanced_accuracy"])(np.array([[1, 1], [1, 1], [0, 1e-9]]))
+    np.testing.assert_allclose(found, [[0.5, 1], [0.5, 1]])
+
+
+def test_a_class_that_only_one_system_predicts_does_not_change_over_which_classes_the_mean_is():
+    gold = np.array([0, 0, 1, 1])
+    for predicted, expected in (([0, 0, 1, 1], 1.0), ([0, 2, 1, 1], (2 / 3 + 1) / 2)):
+        outcome = Outcome(gold=gold, predicted=np.array(predicted), probabilities=None, classes=3)
+        assert evaluated(outcome, ["f1_macro"])["f1_macro"] == pytest.approx(expected)
 
 
 def test_what_cannot_be_computed_says_why():

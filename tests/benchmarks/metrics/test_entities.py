@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nervaluate import Evaluator
 
-from benchmarks.metrics.entities import Entity, check_metric, chunks, count, evaluated, measured, resampled
+from benchmarks.metrics.entities import Entity, check_metric, chunks, count, evaluated, gold_types, measured, weighted
 
 TYPES = ("LOC", "ORG", "PER")
 TAGS = st.sampled_from(["O", *(f"{prefix}-{kind}" for prefix in "BI" for kind in TYPES)])
@@ -55,9 +55,10 @@ def test_strict_scores_agree_with_nervaluate(texts: list[list[tuple[str, str]]])
             assert each.f1[place] == pytest.approx(theirs.f1)
         else:
             assert np.isnan(each.f1[place])
-    known = [found["entities"][kind]["strict"].f1 for kind in TYPES if kind in found["entities"]]
-    (macro,) = evaluated(sums, ["entity_f1_macro"])
-    assert np.isnan(macro) if not known else macro == pytest.approx(np.mean(known))
+    present = [kind for place, kind in enumerate(TYPES) if sums[place, 2]]
+    known = [found["entities"][kind]["strict"].f1 for kind in present]
+    (macro,) = evaluated(sums, ["entity_f1_macro"], gold_types(sums[None]))
+    assert macro == pytest.approx(np.mean(known) if known else 0.0)
 
 
 def test_right_type_and_both_ends() -> None:
@@ -66,16 +67,19 @@ def test_right_type_and_both_ends() -> None:
     sums = count(gold, said, 2).sum(axis=0)
     assert sums.tolist() == [[1, 2, 1], [0, 1, 1]]
     precision, recall, micro, macro = evaluated(
-        sums, ["entity_precision", "entity_recall", "entity_f1", "entity_f1_macro"]
+        sums, ["entity_precision", "entity_recall", "entity_f1", "entity_f1_macro"], np.array([True, True])
     )
     assert (precision, recall, micro) == pytest.approx((1 / 3, 1 / 2, 2 / 5))
     assert macro == pytest.approx((2 / 3 + 0) / 2)
 
 
-def test_a_type_that_nobody_sees_is_not_in_the_mean_and_nothing_at_all_has_no_f1() -> None:
-    counts = count([[(0, 0, 1)]], [[(0, 0, 1)]], 3)
-    assert evaluated(counts.sum(axis=0), ["entity_f1_macro"]).tolist() == [1.0]
-    assert np.isnan(evaluated(np.zeros((3, 3)), ["entity_f1", "entity_f1_macro"])).all()
+def test_the_mean_is_over_the_types_of_the_gold_labels_for_every_system() -> None:
+    right, wrong = count([[(0, 0, 1)]], [[(0, 0, 1)]], 3), count([[(0, 0, 1)]], [[(0, 0, 1), (2, 4, 5)]], 3)
+    for counts in (right, wrong):
+        assert gold_types(counts).tolist() == [True, False, False]
+        assert evaluated(counts.sum(axis=0), ["entity_f1_macro"], gold_types(counts)).tolist() == [1.0]
+    nothing = np.zeros((3, 3))
+    assert not evaluated(nothing, ["entity_f1", "entity_f1_macro"], np.zeros(3, bool)).any()
 
 
 @given(st.lists(st.integers(0, 3), min_size=3, max_size=3))
@@ -84,11 +88,37 @@ def test_a_weight_is_a_number_of_copies(copies: list[int]) -> None:
     said: list[list[Entity]] = [[(0, 0, 1)], [(1, 0, 1)], [(0, 0, 1)]]
     counts = count(gold, said, 2)
     again = counts[np.repeat(np.arange(3), copies)].sum(axis=0)
-    weighted = resampled(counts, np.array(copies, dtype=float)[:, None])
-    assert weighted.shape == (1, 2, 3)
-    assert (weighted[0] == again).all()
+    sums = weighted(counts, np.array(copies, dtype=float)[:, None])
+    assert sums.shape == (1, 2, 3)
+    assert (sums[0] == again).all()
 
 
 def test_unknown_metric_names_the_nearest() -> None:
     with pytest.raises(ValueError, match="entity_f1"):
         check_metric("entity_f")
+
+
+def conlleval(tags: list[str]) -> list[tuple[str, int, int]]:
+    """Chunks by the rules of the script conlleval (endOfChunk, startOfChunk), tag by tag."""
+    found, start = [], None
+    before, kind_before = "O", ""
+    for place, tag in enumerate([*tags, "O"]):
+        prefix, _, kind = tag.partition("-")
+        end = (before in "BI" and prefix in "BO") or (before != "O" and kind_before != kind)
+        begin = prefix == "B" or (before == "O" and prefix == "I") or (prefix != "O" and kind_before != kind)
+        if start is not None and end:
+            found.append((kind_before, start, place))
+            start = None
+        if begin:
+            start = place
+        before, kind_before = prefix, kind
+    return found
+
+
+@given(st.lists(st.sampled_from(["O", "B-X", "I-X", "B-Y", "I-Y"]), max_size=12))
+def test_chunks_are_those_of_conlleval_for_every_order_of_tags(tags):
+    assert chunks(tags) == conlleval(tags)
+
+
+def test_iob1_and_odd_beginnings():
+    assert chunks(["I-X", "I-X", "B-X", "O", "I-Y", "I-X"]) == [("X", 0, 2), ("X", 2, 3), ("Y", 4, 5), ("X", 5, 6)]

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+ENDS = {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2}
 NAMES = [f"w{number}" for number in range(60)]
 
 
@@ -26,6 +27,8 @@ def tiny_causal() -> Callable[..., Any]:
     from transformers import (
         Gemma3ForCausalLM,
         Gemma3TextConfig,
+        GPT2Config,
+        GPT2LMHeadModel,
         LlamaConfig,
         LlamaForCausalLM,
         MistralConfig,
@@ -36,7 +39,7 @@ def tiny_causal() -> Callable[..., Any]:
 
     sizes: dict[str, Any] = {
         "vocab_size": 63, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
-        "intermediate_size": 48, "max_position_embeddings": 512, "bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2,
+        "intermediate_size": 48, "max_position_embeddings": 512, **ENDS,
     }  # fmt: skip
     layers = ["full_attention", "sliding_attention"]
     dynamic = {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 1e4}
@@ -50,6 +53,8 @@ def tiny_causal() -> Callable[..., Any]:
             model = LlamaForCausalLM(LlamaConfig(**{**sizes, "max_position_embeddings": 32}, rope_parameters=dynamic))
         elif family == "qwen2":
             model = Qwen2ForCausalLM(Qwen2Config(**sizes))
+        elif family == "gpt2":
+            model = GPT2LMHeadModel(GPT2Config(vocab_size=63, n_embd=32, n_layer=2, n_head=2, n_positions=128, **ENDS))
         elif family == "mistral":
             model = MistralForCausalLM(MistralConfig(**sizes, sliding_window=16))
         else:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.needle.prefix_cache import CachedRows, Tokens
 
@@ -84,3 +85,27 @@ def test_fewer_batches_than_there_is_room_for_find_what_the_last_one_left(tiny_c
     assert found == [tokens[:length] for tokens, length in zip(alone(model, texts), (1, 1, 9, 1, 9, 9), strict=True)]
     # The last texts share 8 tokens with those before; the longer one sets the width of both.
     assert cache.computed - before == 2 * (len(texts[5]) - 8) + 2 * (NEW - 1)
+
+
+class Conversions(TorchDispatchMode):
+    """Counts the weights that are copied into another precision."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.weights = {id(weight) for weight in model.parameters()}
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten._to_copy.default and id(args[0]) in self.weights:
+            self.count += 1
+        return func(*args, **kwargs or {})
+
+
+def test_weights_are_converted_once_however_many_tokens_are_generated(tiny_causal: Any) -> None:
+    model, texts = tiny_causal("llama", eos_token_id=None), batches(1, 1, 1)
+    found = []
+    for new in (2, 8):
+        with Conversions(model) as seen:
+            CachedRows(model, 1, 60, bf16=True).generate(texts, new, never)
+        found.append(seen.count)
+    assert found[0] == found[1] > 0

@@ -11,6 +11,7 @@ from benchmarks.needle.config import NeedleConfig
 from benchmarks.needle.prefix_cache import CachedRows, kind_of
 from benchmarks.needle.reader import Reader, expected, settle_frequencies
 from benchmarks.needle.scoring import score
+from finewise.errors import InputError
 
 FAMILIES = ["llama", "qwen2", "mistral", "gemma3", "dynamic"]
 
@@ -178,6 +179,23 @@ def test_a_chat_template_is_used_for_generating_alone(
     text = tokenizer.decode(found.encode(prompt).tokens)
     assert text == f"w5 {prompt.chat[0]} w6 {prompt.chat[1]}"
     assert not reader(model, tokenizer, "forced").chat
+
+
+def test_a_template_that_wants_a_system_turn_gets_one(
+    tiny_causal: Any, words_tokenizer: Any, word_prompts: Any
+) -> None:
+    import copy
+
+    tokenizer, (prompt,) = copy.deepcopy(words_tokenizer), word_prompts(samples=1, depths=[1])
+    tokenizer.chat_template = (
+        "{% if messages[0]['role'] != 'system' %}{{ raise_exception('no system turn') }}{% endif %}"
+        "w5 {{ messages[1]['content'] }} w6 "
+    )
+    found = reader(tiny_causal("llama"), tokenizer, "generate")
+    assert tokenizer.decode(found.encode(prompt).tokens) == f"w5 {prompt.chat[0]} w6 {prompt.chat[1]}"
+    tokenizer.chat_template = "{{ raise_exception('never') }}"
+    with pytest.raises(InputError, match=r"refuses a user's turn: never; set needle.answer=forced"):
+        found.encode(prompt)
 
 
 def test_prompts_without_a_depth_are_read(tiny_causal: Any, words_tokenizer: Any, word_prompts: Any) -> None:

@@ -114,3 +114,22 @@ def test_a_killed_grid_goes_on_with_the_same_answers(
     for one, other in zip(whole, resumed, strict=True):
         assert one.data_revision == other.data_revision
         np.testing.assert_array_equal(one.values, other.values)
+
+
+@pytest.mark.parametrize(("answer", "length"), [("forced", 160), ("generate", 140)])
+def test_positions_that_a_model_did_not_learn_are_refused_before_any_is_read(
+    answer: str, length: int, grid: NeedleConfig, tiny_causal: Any, words_tokenizer: Any, monkeypatch: Any
+) -> None:
+    grid.answer = answer
+    monkeypatch.setattr(Reader, "read", lambda *given: pytest.fail("it reads"))
+    with pytest.raises(
+        InputError, match=r"needle.lengths: this model \(gpt2\) has 128 positions .* lower needle.lengths"
+    ):
+        needle(reader(tiny_causal("gpt2"), words_tokenizer, grid), "a", [60, length], grid, seed=1)
+
+
+def test_a_model_with_learnt_positions_reads_its_whole_window(
+    grid: NeedleConfig, tiny_causal: Any, words_tokenizer: Any
+) -> None:
+    (first, _) = needle(reader(tiny_causal("gpt2"), words_tokenizer, grid), "a", [128], grid, seed=1)
+    assert first.read() == [128]

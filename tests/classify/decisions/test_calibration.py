@@ -113,3 +113,18 @@ def test_cross_fitted_rows_are_not_calibrated_by_themselves():
     flipped[7] = (gold[7] + 1) % 3
     assert (cross_fitted("vector", logits, flipped, 0)[7] == one[7]).all()
     assert not (cross_fitted("vector", logits, flipped, 0) == one).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("labels", [2, 3])
+def test_no_calibration_turns_a_class_over(method, labels):
+    # As with the labels of dev turned round: what speaks for a class speaks against it.
+    rng = np.random.default_rng(0)
+    gold = rng.integers(labels, size=600)
+    logits = 4.0 * (gold[:, None] == np.arange(labels)) + rng.normal(size=(600, labels))
+    fitted = fit(method, logits, (gold + 1) % labels)
+    after = fitted.apply(logits, False)
+    if labels == 2:
+        order = np.argsort(logits[:, 1] - logits[:, 0])
+        assert (np.diff(after[order, 1]) >= -1e-9).all()
+    assert all(scale > 0 for scale in fitted.scale)

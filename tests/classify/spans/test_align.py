@@ -1,5 +1,7 @@
 """Words and pieces: every word of every text is read once, however long the text, and labels stand where they belong."""
 
+import unicodedata
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -8,7 +10,10 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from classify.spans.align import IGNORED, labels, windows
-from classify.spans.cells import joined
+from classify.spans.cells import joined, row_of_spans
+from classify.spans.config import TokenColumnsConfig
+from classify.spans.tagging import UNREAD, fill_unread
+from finewise.data.scripts import WORD
 from finewise.errors import InputError
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "##a", "##b", ",", "-"]
@@ -74,3 +79,29 @@ def test_an_overlap_of_more_than_half_is_refused() -> None:
     text, words = joined(["a"])
     with pytest.raises(InputError, match=r"windows\.overlap must be at most 5"):
         windows(wordpiece(12), [text], [words], 6)
+
+
+@pytest.mark.parametrize("text", ["Thé noir", "हिन्दी भाषा", "東京タワー", "Việt Nam", "\u0301x ок", ""])
+def test_both_normal_forms_have_the_same_words_and_are_read_alike(text: str) -> None:
+    read, cut = [], []
+    for form in ("NFC", "NFD"):
+        given_ = unicodedata.normalize(form, text)
+        row, _ = row_of_spans(1, given_, [], TokenColumnsConfig())
+        cut.append([unicodedata.normalize("NFC", given_[start:end]) for start, end in row.words.tolist()])
+        found = windows(bytelevel(200), [given_], [row.words], None)
+        assert found.lost == 0
+        read.append((found.ids[0].tolist(), found.words[0].tolist()))
+    assert cut[0] == cut[1]
+    assert "".join(cut[0]) == "".join(unicodedata.normalize("NFC", text).split())
+    assert read[0] == read[1]
+
+
+def test_marks_belong_to_their_letters_and_signs_stand_alone() -> None:
+    words = [match.group() for match in WORD.finditer("The\u0301, हिन्दी 東京が ภาษา a_1!?")]
+    assert words == ["The\u0301", ",", "हिन्दी", "東", "京", "が", "ภ", "า", "ษ", "า", "a_1", "!", "?"]
+
+
+def test_a_word_that_was_not_read_goes_on_with_its_span() -> None:
+    tags = np.array([UNREAD, 3, UNREAD, UNREAD, 4, UNREAD, 1, UNREAD, 4, UNREAD])
+    fill_unread(tags)
+    assert tags.tolist() == [0, 3, 4, 4, 4, 0, 1, 0, 4, 0]

@@ -55,6 +55,19 @@ class TestForms:
             assert row.tags == TAGS, file
             assert [row.text[start:end] for start, end in row.words] == WORDS, file
 
+    def test_class_numbers_have_the_names_that_datasets_wrote(self, tmp_path: Path) -> None:
+        import datasets
+
+        names = ["O", "B-PER", "I-PER", "B-LOC"]
+        feature = datasets.List(datasets.ClassLabel(names=names))
+        features = datasets.Features({"tokens": datasets.List(datasets.Value("string")), "tags": feature})
+        rows = {"tokens": [WORDS], "tags": [[names.index(tag) for tag in TAGS]]}
+        file = str(tmp_path / "a.parquet")
+        datasets.Dataset.from_dict(rows, features=features).to_parquet(file)
+        assert rows_of(file).rows[0].tags == TAGS
+        assert rows_of(file, names=names).rows[0].tags == TAGS
+        assert "data.names has others" in refusal(file, names=["B-PER", "O", "I-PER", "B-LOC"])
+
     def test_text_and_spans(self, write: Write) -> None:
         text = "Ada Lovelace met him, in London."
         spans = [{"start": 25, "end": 31, "label": "LOC"}, {"start": 0, "end": 13, "label": "PER"}]

@@ -66,12 +66,12 @@ def test_record(run: Path) -> None:
     assert scores["tuned", "entity_f1"]["value"] > 0.8
     assert scores["majority", "entity_f1"]["value"] == 0
     for row in record["scores"]:
-        assert row["low"] <= row["value"] <= row["high"]
+        assert 0 <= row["low"] <= row["high"] <= 1
     assert {(row["a"], row["b"]) for row in record["comparisons"]} == {
         ("tuned", name) for name in ("majority", "gazetteer", "linear")
     }
     against = next(row for row in record["comparisons"] if row["b"] == "majority" and row["metric"] == "entity_f1")
-    assert against["p"] < 0.01
+    assert against["p"] is None or against["p"] < 0.01
     assert record["selection"]["test_reads"] == 1
     assert record["data"]["windows"]["train"]["texts_in_several_windows"] == 0
     assert [row["type"] for row in record["types"]] == ["LOC", "PER"]

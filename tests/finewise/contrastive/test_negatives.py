@@ -1,6 +1,7 @@
 """Known positives never meet as negatives."""
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finewise.config import AuditConfig, ColumnsConfig, DataConfig
-from finewise.contrastive.config import MultipleNegativesRanking
+from finewise.contrastive.config import MultipleNegativesRanking, Triplet
 from finewise.contrastive.negatives import KnownPositives, NoKnownPositives
 from finewise.contrastive.rows import TrainingRows, training_rows
 from finewise.data.sources import read_pairs
@@ -24,11 +25,18 @@ def known_of(rows: list[tuple[int, int, int]]) -> KnownPositives:
     return KnownPositives.from_hashes(table[:, 0], table[:, 1:])
 
 
+def positives_of(rows: list[tuple[int, int, int]]) -> dict[int, set[int]]:
+    """Text -> the text itself and all that stand with it in a row as anchor and positive, in either role."""
+    found: dict[int, set[int]] = {}
+    for anchor, positive, _ in rows:
+        found.setdefault(anchor, {anchor}).add(positive)
+        found.setdefault(positive, {positive}).add(anchor)
+    return found
+
+
 def conflicts(rows: list[tuple[int, int, int]], batch: list[int]) -> list[tuple[int, int]]:
     """Pairs of rows of which one's document is a known positive of the other's anchor, found the slow way."""
-    positives: dict[int, set[int]] = {}
-    for anchor, positive, _ in rows:
-        positives.setdefault(anchor, set()).add(positive)
+    positives = positives_of(rows)
     return [
         (one, other)
         for one in batch
@@ -63,6 +71,25 @@ def test_no_gathered_batch_holds_a_known_positive(
         assert sum(map(len, batches)) == len(seen) == len(rows) - sampler.plan.left_out
 
 
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.tuples(ids, ids, st.integers(13, 30)), min_size=2, max_size=60), st.integers(2, 8))
+def test_only_rows_without_a_partner_among_them_are_left_out(rows: list[tuple[int, int, int]], size: int) -> None:
+    seen = {row for batch in NoKnownPositives(known_of(rows), size, seed=3) for row in batch}
+    left = [row for row in range(len(rows)) if row not in seen]
+    for one in left:
+        for other in left:
+            assert one == other or conflicts(rows, [one, other])
+
+
+def test_an_anchor_of_many_rows_costs_no_other_row_and_little_time() -> None:
+    rows = [(0 if index % 10 == 0 else index, 1_000_000 + index, 2_000_000 + index) for index in range(100_000)]
+    start = time.process_time()
+    plan = NoKnownPositives(known_of(rows), 64, seed=0).plan
+    assert time.process_time() - start < 20
+    # 90,000 rows of 63 to a batch, and in each batch one of the anchor's 10,000
+    assert plan.left_out == pytest.approx(10_000 - 90_000 / 63, abs=5)
+
+
 def test_without_shared_texts_every_row_comes_once_per_epoch_in_a_new_order() -> None:
     rows = [(index, 100 + index, 300 + index) for index in range(50)]
     sampler = NoKnownPositives(known_of(rows), 8, seed=1)
@@ -75,7 +102,7 @@ def test_without_shared_texts_every_row_comes_once_per_epoch_in_a_new_order() ->
 
 
 def test_rows_of_few_anchors_make_more_and_smaller_batches_and_are_all_used() -> None:
-    rows = [(index % 10, index, 1000 + index) for index in range(400)]
+    rows = [(index % 10, 100 + index, 1000 + index) for index in range(400)]
     sampler = NoKnownPositives(known_of(rows), 16, seed=0)
     assert sampler.plan.left_out <= 5
     assert sampler.plan.mean_rows == pytest.approx(10, abs=0.5)
@@ -92,7 +119,7 @@ def test_a_hard_negative_that_is_another_anchors_positive_is_kept_apart() -> Non
 
 
 def test_what_would_be_alone_is_counted() -> None:
-    rows = [(0, index, 100 + index) for index in range(20)] + [(1, 50, 150)]
+    rows = [(0, 200 + index, 100 + index) for index in range(20)] + [(1, 50, 150)]
     sampler = NoKnownPositives(known_of(rows), 5, seed=0)
     assert [len(batch) for batch in sampler] == [2]
     assert sampler.plan.left_out == 19
@@ -104,9 +131,7 @@ def test_the_mask_marks_known_positives_and_never_the_own_one(rows: list[tuple[i
     batch = data.draw(st.lists(st.sampled_from(range(len(rows))), min_size=1, max_size=10, unique=True))
     known = known_of(rows)
     mask = known.mask(np.column_stack([known.anchors, known.documents])[batch])
-    positives: dict[int, set[int]] = {}
-    for anchor, positive, _ in rows:
-        positives.setdefault(anchor, set()).add(positive)
+    positives = positives_of(rows)
     candidates = [rows[row][1] for row in batch] + [rows[row][2] for row in batch]
     for place, row in enumerate(batch):
         for column, document in enumerate(candidates):
@@ -154,3 +179,21 @@ def test_rows_below_the_score_are_no_known_positives(tmp_path: Path) -> None:
     assert len(train.rows) == 2
     known = KnownPositives.of(train)
     assert not known.mask(known.ids(np.array([0, 1]))).any()
+
+
+def test_a_hard_negative_that_is_a_known_positive_is_dropped_where_the_loss_has_no_mask(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = [
+        {"anchor": "a", "positive": "x", "negative": "Y"},
+        {"anchor": "a", "positive": "y", "negative": "n"},
+        {"anchor": "x", "positive": "z", "negative": "a"},
+        {"anchor": "b", "positive": "w", "negative": "b "},
+        {"anchor": "b", "positive": "w", "negative": "n"},
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in table))
+    split = read_pairs(str(path), ColumnsConfig())
+    train = training_rows(split, split, Triplet(), DataConfig(train=str(path)), AuditConfig())
+    assert [(row["anchor"], row["positive"]) for row in train.rows] == [("a", "y"), ("b", "w")]
+    assert "3 of 5 rows are dropped" in capsys.readouterr().err

@@ -10,12 +10,14 @@ import pytest
 from numpy.typing import NDArray
 from rich.console import Console
 
+from benchmarks.topk import queries_in_corpus
 from finewise.config import AuditConfig, ColumnsConfig, DataConfig, ModelConfig
 from finewise.data.audit import audit
 from finewise.data.load import LoadedData, load, prepare
 from finewise.data.near import matches, sketch
 from finewise.data.report import AuditReport, Finding
 from finewise.data.sources import read_pairs
+from finewise.data.splits import to_retrieval
 from finewise.data.tokens import TokenLimit, token_limit
 from finewise.errors import InputError
 
@@ -161,9 +163,21 @@ def test_an_anchor_that_is_a_held_out_query_refuses(jsonl: Writer) -> None:
     assert "audit.leakage=allow" in message
 
 
-def test_a_positive_that_is_relevant_to_a_held_out_query_refuses(jsonl: Writer) -> None:
+def test_a_document_may_be_relevant_to_a_training_query_and_to_a_held_out_one(jsonl: Writer) -> None:
     data = loaded(jsonl, [*CLEAN, ("mine", "HELD text")], [("query", "held text"), ("other", "other text")])
-    assert kinds(data.report) == {("leaked_document", "refuse"): 1}
+    assert kinds(data.report) == {("shared_document", "warn"): 1}
+
+
+def test_a_text_in_the_other_role_is_a_warning(jsonl: Writer) -> None:
+    train = [*CLEAN, ("mine", "Query"), ("held TEXT", "something else")]
+    data = loaded(jsonl, train, [("query", "held text"), ("other", "other text")])
+    assert kinds(data.report) == {("positive_is_query", "warn"): 1, ("anchor_is_answer", "warn"): 1}
+
+
+def test_twins_that_differ_in_unicode_form_leak(jsonl: Writer) -> None:
+    test = [("Caf\u00e9 in Paris?", "held text"), ("other", "other text")]
+    data = loaded(jsonl, [*CLEAN, ("cafe\u0301 in Paris?", "mine")], test)
+    assert kinds(data.report) == {("leaked_query", "refuse"): 1}
 
 
 def test_a_pair_that_is_held_out_the_other_way_round_refuses(jsonl: Writer) -> None:
@@ -195,7 +209,7 @@ def test_a_positive_that_is_only_searched_among_is_a_note(jsonl: Writer, own_fol
 
 
 def test_dropping_removes_the_leaked_rows_and_says_so(jsonl: Writer) -> None:
-    train = [*CLEAN, ("query", "mine"), ("mine", "held text")]
+    train = [*CLEAN, ("query", "mine"), ("held text", "query")]
     test = [("query", "held text"), ("other", "other text")]
     data = loaded(jsonl, train, test, leakage="drop")
     data.report.check()
@@ -204,7 +218,7 @@ def test_dropping_removes_the_leaked_rows_and_says_so(jsonl: Writer) -> None:
     allowed = loaded(jsonl, train, test, leakage="allow")
     allowed.report.check()
     assert len(allowed.train) == 7
-    assert kinds(allowed.report) == {("leaked_query", "warn"): 1, ("leaked_document", "warn"): 1}
+    assert {("leaked_query", "warn"), ("leaked_pair", "warn")} <= {*kinds(allowed.report)}
     with pytest.raises(InputError, match=r"would leave 0 of 2 training rows"):
         loaded(jsonl, train[-2:], test, leakage="drop")
 
@@ -292,9 +306,10 @@ def test_the_report_is_plain_json_and_shows_markup_as_it_is(jsonl: Writer, pairs
 
 
 def test_loading_is_the_same_every_time_and_splits_share_one_corpus(jsonl: Writer, pairs: Maker) -> None:
-    config = DataConfig(train=jsonl(pairs(500)))
-    data, again, other = (load(config, AuditConfig(), seed) for seed in (1, 1, 2))
+    train = jsonl(pairs(500))
+    data, again, other = (load(DataConfig(train=train, split_seed=n), AuditConfig(), seed=0) for n in (1, 1, 2))
     assert data.revision == again.revision != other.revision
+    assert load(DataConfig(train=train, split_seed=1), AuditConfig(), seed=5).revision == data.revision
     assert data.rows == {"train": 400, "dev": 50, "test": 50}
     assert data.dev is not None
     assert data.test is not None
@@ -319,6 +334,40 @@ def test_a_named_test_file_stands_alone_and_dev_is_split_off(jsonl: Writer, pair
     assert data.rows == {"train": 225, "dev": 25, "test": 50}
     assert data.test is not None
     assert len(data.test.corpus) == 50
+
+
+def test_dev_is_not_split_off_from_test_texts(jsonl: Writer, pairs: Maker) -> None:
+    rows = pairs(300)
+    train, test = jsonl(rows[:250], "train.jsonl"), jsonl(rows[150:], "test.jsonl")
+    data = load(DataConfig(train=train, test=test, dev_size=80), AuditConfig(leakage="drop"), seed=1)
+    assert data.dev is not None
+    assert not {row["anchor"] for row in rows[150:]} & set(data.dev.queries)
+    assert len(data.dev.queries) == 80
+    assert len(data.train) == 70
+
+
+def test_a_text_stays_in_one_split_whatever_its_column(jsonl: Writer) -> None:
+    chain = [{"anchor": f"text {n}", "positive": f"text {n + 1}"} for n in range(400) if n % 5 < 3]
+    data = load(DataConfig(train=jsonl(chain), dev_size=20, test_size=20), AuditConfig(), seed=1)
+    assert data.dev is not None
+    assert data.test is not None
+    train = {*data.train.rows["anchor"], *data.train.rows["positive"]}
+    assert not train & {*data.test.queries, *data.test.corpus, *data.dev.queries, *data.dev.corpus}
+    assert not {*data.dev.queries} & {*data.test.queries}
+
+
+def test_a_query_that_is_a_document_too_is_not_searched_for_itself(jsonl: Writer) -> None:
+    chain = [{"anchor": "a", "positive": "b"}, {"anchor": "b", "positive": "c"}, {"anchor": "d", "positive": "e"}]
+    test = read_pairs(jsonl(chain), ColumnsConfig(), split="test")
+    task = to_retrieval(test, "x", "test")
+    own = queries_in_corpus(task)
+    assert [task.corpus[place] if place >= 0 else None for place in own] == [None, "b", None]
+
+
+def test_queries_of_one_group_are_a_cluster(jsonl: Writer) -> None:
+    rows = [{"anchor": f"q{n}", "positive": f"d{n}", "customer": "ab"[n % 2]} for n in range(4)]
+    pairs = read_pairs(jsonl(rows), ColumnsConfig(group="customer"), split="test")
+    assert to_retrieval(pairs, "x", "test").clusters == [0, 1, 0, 1]
 
 
 def test_a_beir_folder_brings_its_own_splits() -> None:

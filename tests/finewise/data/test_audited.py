@@ -32,7 +32,12 @@ def prepared(jsonl: Writer, pairs: Callable[[int], list[dict[str, Any]]]) -> Cal
     assert not isinstance(limit, str)
 
     def make(seed: int = 1, limit: Any = limit, **settings: Any) -> LoadedData:
-        return prepare(DataConfig(train=name, dev_size=10, test_size=10), AuditConfig(**settings), seed, limit=limit)
+        return prepare(
+            DataConfig(train=name, dev_size=10, test_size=10, split_seed=seed),
+            AuditConfig(**settings),
+            seed,
+            limit=limit,
+        )
 
     return make
 

@@ -128,3 +128,12 @@ def test_a_file_is_no_benchmark(own_folder: Path) -> None:
     Path("x.jsonl").write_text("{}")
     with pytest.raises(InputError, match="must be a folder in BEIR layout"):
         read_retrieval("x.jsonl", split="test", name="x")
+
+
+def test_titles_are_read_whichever_line_has_the_first_one(folder: Path) -> None:
+    lines(
+        folder / "corpus.jsonl",
+        [{"_id": "d1", "text": "one"}, {"_id": "d2", "title": "Title", "text": "two"}, {"_id": "d3", "text": "three"}],
+    )
+    found = read_retrieval(str(folder), split="test", name="x")
+    assert list(found.corpus) == ["one", "Title two", "three"]

@@ -39,7 +39,21 @@ MARKED = (  # the same, with marks
     "{% endgeneration %}{{ '\n' }}{% else %}{{ message['content'] + '<|im_end|>\n' }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
-TEMPLATES = {"chatml": CHATML, "llama3": LLAMA3, "llama2": LLAMA2, "thinking": THINKING, "marked": MARKED, "none": None}
+BARE = (  # asks for no answer, and writes the side's name before each turn
+    "{% for message in messages %}{{ message['role'] | upper + ': ' + message['content'] + '</s>\n' }}{% endfor %}"
+)
+STRICT = "{% if messages[0]['role'] != 'system' %}{{ raise_exception('begin with a system turn') }}{% endif %}"
+TEMPLATES = {
+    "chatml": CHATML,
+    "llama3": LLAMA3,
+    "llama2": LLAMA2,
+    "thinking": THINKING,
+    "marked": MARKED,
+    "bare": BARE,
+    "strict": STRICT + CHATML,
+    "strict marked": STRICT + MARKED,
+    "none": None,
+}
 
 
 def build_tokenizer(template: str) -> PreTrainedTokenizerFast:
@@ -49,7 +63,7 @@ def build_tokenizer(template: str) -> PreTrainedTokenizerFast:
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     backend.decoder = decoders.ByteLevel()
     backend.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL])
-    end = {"llama3": "<|eot_id|>", "llama2": "</s>"}.get(template, "<|im_end|>")
+    end = {"llama3": "<|eot_id|>", "llama2": "</s>", "bare": "</s>"}.get(template, "<|im_end|>")
     return PreTrainedTokenizerFast(
         tokenizer_object=backend, bos_token="<s>", eos_token=end, chat_template=TEMPLATES[template]
     )

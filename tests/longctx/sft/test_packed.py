@@ -11,13 +11,21 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForCausalLM,
+    BloomConfig,
+    Lfm2Config,
+    MambaConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from finewise.features import ROW
 from longctx.rope_config import DynamicNtk, LongRope, StretchConfig
 from longctx.sft.loss import dev_loss
-from longctx.sft.packed import IGNORED, Collator, packs
+from longctx.sft.packed import IGNORED, Collator, keeps_chats_apart, packs, packs_per_step
 from longctx.sft.render import Renderer
 from longctx.sft.rows import ChatRows, read_chats
 from longctx.stretch import stretch
@@ -126,3 +134,32 @@ def test_packs(lengths: list[int]) -> None:
     assert all(sum(lengths[row] for row in pack) <= 50 for pack in found)
     full = [sum(lengths[row] for row in pack) for pack in found]
     assert sum(sorted(full)[:2]) > 50 or len(full) == 1
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_attention_keeps_packed_chats_apart(language_model: PreTrainedModel, attention: str) -> None:
+    language_model.set_attn_implementation(attention)
+    language_model.train()
+    assert keeps_chats_apart(language_model)
+    assert language_model.training
+
+
+@pytest.mark.parametrize("kind", ["lfm2", "mamba", "bloom"])
+def test_layers_that_read_across_the_border_are_found(kind: str) -> None:
+    torch.manual_seed(0)
+    configs: dict[str, PretrainedConfig] = {
+        "lfm2": Lfm2Config(
+            vocab_size=60, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+            num_key_value_heads=1, layer_types=["conv", "full_attention"], pad_token_id=0,
+        ),
+        "mamba": MambaConfig(vocab_size=60, hidden_size=32, num_hidden_layers=2, state_size=4),
+        "bloom": BloomConfig(vocab_size=60, hidden_size=32, n_layer=2, n_head=2),
+    }  # fmt: skip
+    assert not keeps_chats_apart(AutoModelForCausalLM.from_config(configs[kind]))  # type: ignore[no-untyped-call]
+
+
+def test_a_pack_has_no_more_chats_than_a_step() -> None:
+    found = packs(np.full(100, 3), 300, 8)
+    assert sorted(row for pack in found for row in pack) == list(range(100))
+    assert max(map(len, found)) == 8
+    assert packs_per_step(100, len(found), 8) == 1

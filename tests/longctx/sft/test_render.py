@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from finewise.errors import InputError
@@ -85,3 +85,46 @@ def test_no_token_reaches_across_the_end_of_a_prompt() -> None:
     found = rendered(renderer, plain("c a", "b c"))
     assert renderer.tokenizer.convert_ids_to_tokens(found.ids) == ["c", "a", "b", "c"]
     assert found.learnt.tolist() == [False, False, True, True]
+
+
+@pytest.mark.parametrize("answer", ["A", "SISTANT", "s", ": ", "</s", "ASSISTANT: A"])
+def test_without_a_way_to_ask_the_answer_alone_is_learnt(tokenizer: Tokenizers, answer: str) -> None:
+    """Even one whose letters stand in what the template writes before it, or behind it."""
+    renderer = Renderer(tokenizer("bare"), "tiny")
+    chat = Chat((Turn("user", "A?"), Turn("assistant", answer), Turn("user", "And?"), Turn("assistant", answer)))
+    assert learnt(renderer, chat) == [f"{answer}</s>"] * 2
+
+
+@pytest.mark.parametrize("template", ["strict", "strict marked"])
+def test_a_template_may_want_a_system_turn(tokenizer: Tokenizers, template: str) -> None:
+    renderer = Renderer(tokenizer(template), "tiny")
+    found = learnt(renderer, Chat((Turn("system", "Be brief."), *CHAT.turns)))
+    assert [text.removeprefix("<think>\n\n</think>\n\n") for text in found] == [
+        "Mé.<|im_end|>", "So.\nIt is.<|im_end|>",
+    ]  # fmt: skip
+    (refused,) = renderer([CHAT])
+    assert "begin with a system turn" in str(refused)
+
+
+@pytest.mark.parametrize("template", ["chatml", "llama2", "marked"])
+def test_a_turn_that_is_not_to_be_learnt_is_read(tokenizer: Tokenizers, template: str) -> None:
+    renderer = Renderer(tokenizer(template), "tiny")
+    first, said, again, last = CHAT.turns
+    quiet = Chat((first, Turn("assistant", said.content, learnt=False), again, last))
+    assert learnt(renderer, quiet) == learnt(renderer, CHAT)[1:]
+    assert rendered(renderer, quiet).ids.tolist() == rendered(renderer, CHAT).ids.tolist()
+
+
+@pytest.mark.parametrize("prompt", ["<s>Who?", "Who?", "<s>", "a<s>b"])
+def test_a_text_that_brings_its_own_first_token_has_one(tokenizer: Tokenizers, prompt: str) -> None:
+    """With a tokenizer that puts <s> before texts, as Llama's does."""
+    made = tokenizer("none")
+    bos = made.bos_token_id
+    made.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", bos)]
+    )
+    renderer = Renderer(made, "tiny")
+    found = rendered(renderer, plain(prompt, " Me"))
+    words = renderer.tokenizer.decode(found.ids)
+    assert words == f"<s>{prompt.removeprefix('<s>')} Me<|im_end|>"
+    assert learnt(renderer, plain(prompt, " Me")) == [" Me<|im_end|>"]

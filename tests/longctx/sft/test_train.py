@@ -21,6 +21,7 @@ from finewise.run import Run
 from longctx.config import InstructionTuning, LongContextExperiment, LongDataConfig, LoraConfig
 from longctx.lora import merged, with_lora
 from longctx.sft.data import SftData, load_chats
+from longctx.sft.ends import learnt_ends, name_ends
 from longctx.sft.loss import dev_loss
 from longctx.sft.train import train_sft
 
@@ -46,7 +47,7 @@ def settings(tmp_path: Path) -> LongContextExperiment:
     return LongContextExperiment(
         data=LongDataConfig(train=str(write_chats(tmp_path / "chats.jsonl", 120))),
         objective=InstructionTuning(),
-        optim=OptimConfig(max_steps=6, batch_size=4, learning_rate=1e-2),
+        optim=OptimConfig(max_steps=6, batch_size=16, learning_rate=1e-2),
         selection=SelectionConfig(metric="neg_log_loss", evaluations=2),
         run=RunConfig(root=str(tmp_path / "runs"), device="cpu", precision="fp32"),
     )
@@ -54,7 +55,8 @@ def settings(tmp_path: Path) -> LongContextExperiment:
 
 def loaded(settings: LongContextExperiment, tokenizer: PreTrainedTokenizerFast) -> SftData:
     assert isinstance(settings.objective, InstructionTuning)
-    return load_chats(settings.data, settings.objective, tokenizer, AuditConfig(near_duplicates=False), 128, WINDOW, 0)
+    audit, most = AuditConfig(near_duplicates=False), settings.optim.batch_size
+    return load_chats(settings.data, settings.objective, tokenizer, audit, 128, WINDOW, 0, most=most)
 
 
 def trained(
@@ -79,8 +81,7 @@ def test_it_learns_and_leaves_the_model_as_it_was(
     outcome, data, run = trained(language_model, settings, template)
     assert outcome.best_score == pytest.approx(-dev_loss(language_model, data.dev), rel=1e-5)
     assert outcome.best_score > -5.0, "a random model's is -log 263 = -5.57"
-    assert -(-len(data.packs) // settings.optim.batch_size) == 6, "six steps are one epoch"
-    assert (outcome.seen.texts, outcome.seen.tokens) == (len(data.train), data.train.lengths.sum())
+    assert outcome.seen.texts == pytest.approx(6 * settings.optim.batch_size, abs=6), "a batch counts chats, not packs"
     assert "forward" not in language_model.__dict__
     assert not list(run.dir.glob("checkpoints/*/README.md"))
     losses = [entry["loss"] for entry in curve(run) if "loss" in entry]
@@ -174,3 +175,40 @@ def test_same_weights_record_and_curve_after_a_kill(outcomes: dict[str, dict[str
     assert (whole["killed"], whole["resumed"]) == (0, 0)
     assert len(outcome["folders"]) == 1, "the killed run was not taken up"
     assert result_of(outcome["folders"][0]) == result_of(whole["folders"][0])
+
+
+@pytest.mark.parametrize("packing", [True, False])
+def test_an_epoch_has_as_many_steps_packed_or_not(
+    language_model: PreTrainedModel,
+    tokenizer: Tokenizers,
+    settings: LongContextExperiment,
+    packing: bool,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    one = replace(
+        settings,
+        objective=InstructionTuning(packing=packing),
+        optim=OptimConfig(batch_size=8, learning_rate=1e-3),
+        selection=SelectionConfig(metric="neg_log_loss", evaluations=1),
+    )
+    outcome, data, _ = trained(language_model, one, tokenizer("chatml"))
+    assert outcome.steps == pytest.approx(len(data.train) / 8, abs=2)
+    assert (outcome.seen.texts, outcome.seen.tokens) == (len(data.train), data.train.lengths.sum())
+    assert f"the training has {outcome.steps} steps, fewer than 50" in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_token_that_ends_a_turn_ends_generation(
+    language_model: PreTrainedModel, tokenizer: Tokenizers, settings: LongContextExperiment, tmp_path: Path
+) -> None:
+    """Also where the model ends its texts with another, and where the token has no role in the tokenizer."""
+    chatml = tokenizer("chatml")
+    chatml.eos_token = "</s>"
+    end, own = chatml.convert_tokens_to_ids(["<|im_end|>", "</s>"])
+    data = loaded(settings, chatml)
+    assert learnt_ends(data.train, chatml) == [end]
+    for before, after in ((own, [own, end]), ([own, end], [own, end]), (None, [end])):
+        language_model.generation_config.eos_token_id = own  # the library's trainer sets the tokenizer's
+        name_ends(language_model, chatml, data.train, before)
+        assert language_model.generation_config.eos_token_id == after
+    language_model.save_pretrained(tmp_path / "model")
+    assert json.loads((tmp_path / "model/generation_config.json").read_text())["eos_token_id"] == [end]

@@ -264,3 +264,25 @@ def test_the_audit_alone_says_when_training_would_be_refused(
     config = LabelAuditRunConfig(data=LabelDataConfig(**files(given, [*rows(5, seed=2), given[0]])))
     assert not show_audit(config)
     assert "training would be refused: data.train: 1 of 60 training rows" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("names", "kind", "essence"),
+    [
+        (("Caf\u00e9", "Cafe\u0301"), "alike_classes", "Unicode form"),
+        (("a", "A"), "alike_classes", "'A' = 'a'"),
+        (("1", "1.0"), "alike_classes", "'1' = '1.0'"),
+        (("nan", "pets"), "gap_classes", "'nan'"),
+        (("-1", "2"), "gap_classes", "'-1'"),
+        (("['a', 'rare']", "a"), "list_classes", "data.columns.delimiter"),
+        (("cars,pets", "cars"), "joined_classes", "'cars,pets'"),
+    ],
+)
+def test_odd_names_of_classes_are_found(
+    names: tuple[str, str], kind: str, essence: str, jsonl: Writer, rows: Maker, prepared: Prepare
+) -> None:
+    given = rows(20)
+    for number, row in enumerate(given):
+        row["label"] = names[number % 2] if number % 3 else "pets"
+    findings = found(prepared(jsonl(given)))
+    assert essence in findings[kind].message

@@ -295,3 +295,28 @@ def test_classes_of_one_row_stay_in_train(jsonl: Writer, rows: Maker, prepared: 
     assert data.train.counts[data.space.index("lone")] == 1
     assert "lone (1)" in next(finding.message for finding in data.report.findings if finding.kind == "rare_classes")
     assert json.dumps(data.report.summary())
+
+
+def test_class_names_in_a_parquet_file_of_datasets_are_matched_by_name(own_folder: Path) -> None:
+    import datasets
+
+    def write(name: str, classes: list[str], labels: list[int]) -> str:
+        words = [*classes, "nothing"]  # the class -1 is the last one
+        texts = [f"{name} number {number} is about {words[label]}" for number, label in enumerate(labels)]
+        features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=classes)})
+        path = own_folder / f"{name}.parquet"
+        datasets.Dataset.from_dict({"text": texts, "label": labels}, features=features).to_parquet(path)
+        return str(path)
+
+    config = LabelDataConfig(
+        train=write("train", ["neg", "pos"], [0, 1] * 10),
+        dev=write("dev", ["pos", "neg"], [0, 1, 0, 1]),
+        test=write("test", ["pos", "neg"], [0, 0, 1, 1]),
+    )
+    data = load_labels(config, LabelAuditConfig(), seed=1)
+    assert data.space.names == ("neg", "pos")
+    for part in (data.train, data.dev, data.test):
+        assert all(str(text).endswith(part.shown(row)) for row, text in enumerate(part.texts))
+    config.dev = write("gap", ["pos", "neg"], [0, 1, -1])
+    with pytest.raises(InputError, match=r"1 of 3 rows have no label \(first: row 3"):
+        load_labels(config, LabelAuditConfig(), seed=1)

@@ -46,7 +46,7 @@ def test_rare_labels_of_multi_label_rows_reach_the_test(jsonl: Writer, rows: Mak
         {"text": row["text"], "labels": [name for name, chance in chances.items() if draw.random() < chance]}
         for row in rows(200)
     ]
-    data = prepared(jsonl(given_rows), dev_size=0.1, test_size=0.1)
+    data = prepared(jsonl(given_rows), dev_size=0.1, test_size=0.1, split_seed=0)
     whole = np.sum([part.counts for part in (data.train, data.dev, data.test)], axis=0)
     for part in (data.dev, data.test):
         assert len(part) == 60

@@ -1,0 +1,1 @@
+"""Intervals and tests of every number that finewise prints: one engine, weights in, statistic out."""

@@ -1,0 +1,204 @@
+"""Show that intervals hold the truth in 95 of 100 samples, and that tests claim nothing in 95 of 100 without a difference.
+
+    python -m benchmarks.stats.calibrate output=calibration.json
+
+Every statistic is computed as everywhere in finewise, on samples of `benchmarks.stats.simulate`, whose truth is known. A cell
+passes if coverage is at least 93%, at most 97% unless the procedure is said to be conservative, and false positives are at most
+5.5%, each within two Monte-Carlo standard errors.
+"""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.stats.config import CalibrateConfig
+from finewise.settings import entry
+
+CLUSTERS = (None, 10, 50)
+SEEDS = (2, 3, 5, 10)
+LOWEST, HIGHEST, FALSE = 0.93, 0.97, 0.055
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One world at one size."""
+
+    world: str
+    n: int
+    clusters: int | None
+    seeds: int | None
+    trials: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """How a statistic did in one cell.
+
+    Attributes:
+        statistic: METRIC (WORLD).
+        procedure: What computed it.
+        kind: "interval" of a score, or "difference" of two systems without one.
+        n: Rows.
+        clusters: Of which they are; None: each is alone.
+        seeds: Training runs that read them; None: one.
+        coverage: Share of samples whose interval holds the truth.
+        false_positive: Share of samples with p < .05; None for scores.
+        se: Monte-Carlo standard error of a share of 95%.
+        trials: Samples.
+        conservative: Whether the procedure promises at least its level only.
+        passed: Whether the cell passes.
+    """
+
+    statistic: str
+    procedure: str
+    kind: str
+    n: int
+    clusters: int | None
+    seeds: int | None
+    coverage: float
+    false_positive: float | None
+    se: float
+    trials: int
+    conservative: bool
+    passed: bool
+
+
+@entry(
+    "calibrate", CalibrateConfig, description="do intervals and tests hold their level? Simulations with known truth"
+)
+def main(config: CalibrateConfig) -> float:
+    """Simulate every cell, print the table; return the share of rows that pass."""
+    from finewise.console import out, progress, say
+    from finewise.record import write_json
+
+    cells = list(planned(config))
+    rows: list[Row] = []
+    start = time.perf_counter()
+    with (
+        ProcessPoolExecutor(config.processes, mp_context=get_context("spawn")) as pool,
+        progress("calibrate: cells", len(cells)) as advance,
+    ):
+        for found in pool.map(simulate, cells):
+            rows += [row for row in found if config.only is None or config.only in row.statistic]
+            advance()
+    out.print(table(rows), markup=False)
+    passed = sum(row.passed for row in rows)
+    say(f"{passed} of {len(rows)} rows pass, {time.perf_counter() - start:.0f} s")
+    if config.output is not None:
+        write_json(Path(config.output), [asdict(row) for row in rows])
+        say(f"wrote {config.output}")
+    return passed / len(rows)
+
+
+def planned(config: CalibrateConfig) -> Iterator[Cell]:
+    """Yield the cells, the slowest first.
+
+    Raises:
+        InputError: `only` fits no statistic.
+    """
+    from benchmarks.stats.simulate import WORLDS
+    from finewise.errors import InputError
+
+    cells = []
+    for name, make in WORLDS.items():
+        world = make()
+        if config.only is not None and not any(config.only in f"{metric} ({name})" for metric in world.metrics):
+            continue
+        for size in config.sizes:
+            trials = config.trials if size < 1000 else max(20, config.trials // (4 if size > 1000 else 2))
+            if world.costly and size >= 1000:
+                trials = max(20, trials // 4)
+            grid: list[tuple[int | None, int | None]] = [
+                (clusters, None) for clusters in CLUSTERS if clusters is None or (world.clustered and clusters < size)
+            ]
+            if name in ("answers", "perplexity") and size <= 1000:
+                grid += [(None, seeds) for seeds in SEEDS]
+            cells += [
+                Cell(world=name, n=size, clusters=clusters, seeds=seeds, trials=trials, seed=config.seed)
+                for clusters, seeds in grid
+            ]
+    if not cells:
+        raise InputError(f"only={config.only}: no statistic has that in its name; worlds: {', '.join(WORLDS)}")
+    return iter(sorted(cells, key=lambda cell: -cell.n * (cell.seeds or 1)))
+
+
+def simulate(cell: Cell) -> list[Row]:
+    """Return a row for the interval, and one for the difference, of each metric of the cell."""
+    from benchmarks.stats.simulate import WORLDS
+
+    world = WORLDS[cell.world]()
+    rng = np.random.default_rng([cell.seed, cell.n, cell.clusters or 0, cell.seeds or 0, *cell.world.encode()])
+    held, equal, false = (dict.fromkeys(world.metrics, 0) for _ in range(3))
+    procedure = dict.fromkeys(world.metrics, "")
+    for _ in range(cell.trials):
+        scored, compared, truth = world.trial(rng, cell.n, cell.clusters, cell.seeds)
+        for score in scored:
+            assert score.low is not None
+            assert score.high is not None
+            held[score.metric] += score.low <= truth[score.metric] <= score.high
+        for item in compared:
+            assert item.low is not None
+            assert item.high is not None
+            equal[item.metric] += item.low <= 0 <= item.high
+            false[item.metric] += item.p is not None and item.p < 0.05
+            procedure[item.metric] = item.test
+    rows = []
+    for name in world.metrics:
+        rows.append(_row(cell, name, "interval", "jackknife, exact or log", held[name], None))
+        rows.append(_row(cell, name, "difference", procedure[name], equal[name], false[name]))
+    return rows
+
+
+def _row(cell: Cell, metric: str, kind: str, procedure: str, held: int, false: int | None) -> Row:
+    """Return how a cell did; "conservative" are macro means of rare classes, few units, crossed seeds."""
+    coverage, positive = held / cell.trials, None if false is None else false / cell.trials
+    se = float(np.sqrt(0.05 * 0.95 / cell.trials))
+    conservative = cell.seeds is not None or cell.clusters is not None or cell.n <= 200 or "macro" in metric
+    passed = coverage >= LOWEST - 2 * se and (conservative or coverage <= HIGHEST + 2 * se)
+    return Row(
+        statistic=f"{metric} ({cell.world})",
+        procedure=procedure,
+        kind=kind,
+        n=cell.n,
+        clusters=cell.clusters,
+        seeds=cell.seeds,
+        coverage=coverage,
+        false_positive=positive,
+        se=se,
+        trials=cell.trials,
+        conservative=conservative,
+        passed=bool(passed and (positive is None or positive <= FALSE + 2 * se)),
+    )
+
+
+def table(rows: list[Row]) -> str:
+    """Return the rows in Markdown: a row per statistic and kind, a column per design."""
+    from benchmarks.table import markdown
+
+    designs = sorted(
+        {(row.clusters or 0, row.seeds or 0, row.n) for row in rows}, key=lambda one: (one[0], one[1], one[2])
+    )
+    names = [
+        f"{n:,}" + (f" / {clusters} cl." if clusters else "") + (f" / {seeds} seeds" if seeds else "")
+        for clusters, seeds, n in designs
+    ]
+    lines: dict[tuple[str, str], dict[tuple[int, int, int], str]] = {}
+    for row in sorted(rows, key=lambda row: (row.statistic, row.kind)):
+        share = row.coverage if row.false_positive is None else row.false_positive
+        cell = f"{100 * share:.1f}" + ("" if row.passed else "!")
+        lines.setdefault((row.statistic, row.kind), {})[(row.clusters or 0, row.seeds or 0, row.n)] = cell
+    body = [
+        [statistic, "coverage" if kind == "interval" else "false positives", *(found.get(one, "") for one in designs)]
+        for (statistic, kind), found in lines.items()
+    ]
+    return markdown(["statistic", "%", *names], body, left=2)
+
+
+if __name__ == "__main__":
+    main()

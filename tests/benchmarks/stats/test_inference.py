@@ -1,0 +1,144 @@
+"""Intervals and tests of one jackknife agree with textbook formulas and with each other, and say when there is too little."""
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis.extra.numpy import arrays
+from scipy import stats
+
+from benchmarks.stats.design import Design
+from benchmarks.stats.inference import UNIT, intervals, paired_tests
+from benchmarks.stats.jackknife import jackknife
+
+
+def mean(values):
+    return lambda weights: (values @ weights / weights.sum(axis=0))[None]
+
+
+def interval(values, bounds=(None, None), **design):
+    return intervals(jackknife(mean(values), Design.of(len(values), **design), biased=False), [bounds])[0]
+
+
+def difference(values, bounds=(None, None), **design):
+    return paired_tests(jackknife(mean(values), Design.of(len(values), **design), biased=False), [bounds])[0]
+
+
+differences = arrays(np.float64, st.integers(50, 80), elements=st.sampled_from([-1.0, -0.3, 0.0, 0.1, 0.5, 1.0]))
+
+
+def test_the_interval_and_p_of_a_mean_are_students():
+    values = np.random.default_rng(0).normal(0.02, 0.1, 200)
+    found, known = difference(values), stats.ttest_1samp(values, 0)
+    assert (found.low, found.high) == pytest.approx(tuple(known.confidence_interval()), rel=2e-2)
+    assert found.p == pytest.approx(known.pvalue, rel=0.05)
+    assert found.test == "paired jackknife t over 200 rows"
+
+
+def test_a_share_of_independent_rows_has_clopper_and_pearsons_interval():
+    values = np.r_[np.ones(430), np.zeros(70)]
+    found = interval(values, UNIT)
+    known = stats.binomtest(430, 500).proportion_ci(method="exact")
+    assert (found.low, found.high) == pytest.approx((known.low, known.high), abs=2e-3)
+
+
+@pytest.mark.parametrize(("value", "low", "high"), [(0.0, 0.0, 0.38), (1.0, 0.62, 1.0)])
+def test_none_of_ten_is_not_certain(value, low, high):
+    found = interval(np.full(10, value), UNIT)
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.02)
+
+
+@given(differences)
+@settings(deadline=None)
+def test_p_is_below_5_percent_exactly_if_the_interval_excludes_0(values):
+    found = difference(values, UNIT)
+    assert (found.p < 0.05) == (not found.low <= 0 <= found.high)
+
+
+@given(differences, st.integers(0, 5))
+@settings(deadline=None)
+def test_swapping_the_systems_turns_the_sign_only(values, seed):
+    there, back = difference(values, UNIT), difference(-values, UNIT)
+    assert (there.difference, there.low, there.high) == pytest.approx((-back.difference, -back.high, -back.low))
+    assert there.p == pytest.approx(back.p)
+
+
+def test_systems_that_never_differ_are_not_shown_to_differ():
+    found = difference(np.zeros(100), UNIT)
+    assert (found.difference, found.p) == (0, 1)
+    assert found.high == pytest.approx(3 / 100, rel=0.01)
+
+
+def test_few_differing_rows_show_no_more_than_their_signs_could():
+    values = np.zeros(1000)
+    for differing in range(1, 5):  # at best 2 / 2^4 = .125 by sign flips
+        values[:differing] = 1
+        assert difference(values, UNIT).p > 0.05
+
+
+def test_rows_of_one_cluster_are_not_counted_as_independent():
+    alone = np.random.default_rng(0).normal(0.1, 0.5, 60)
+    fourfold = np.repeat(alone, 4)
+    tied = difference(fourfold, clusters=np.repeat(np.arange(60), 4))
+    assert (tied.low, tied.high) == pytest.approx((difference(alone).low, difference(alone).high))
+    assert tied.test == "paired jackknife t over 60 clusters"
+    naive = difference(fourfold)
+    assert naive.high - naive.low < 0.6 * (tied.high - tied.low)
+
+
+@pytest.mark.parametrize(
+    ("rows", "clusters", "words"),
+    [(49, None, "too few to test: 49 rows, 50 are needed"), (90, 9, "too few to test: 9 clusters, 10 are needed")],
+)
+def test_too_few_are_not_tested(rows, clusters, words):
+    found = difference(np.ones(rows), UNIT, clusters=None if clusters is None else np.arange(rows) % clusters)
+    assert (found.p, found.test) == (None, words)
+
+
+def test_strata_are_left_out_from_one_by_one():
+    rng = np.random.default_rng(0)
+    tasks = np.repeat([0, 1], 100)
+    values = rng.normal(0, 0.1, 200) + np.where(tasks, 1.0, -1.0)
+
+    def average(weights):
+        return np.mean(
+            [values[tasks == one] @ weights[tasks == one] / weights[tasks == one].sum(0) for one in (0, 1)], axis=0
+        )[None]
+
+    (found,) = intervals(jackknife(average, Design.of(200, strata=tasks)), [(None, None)])
+    expected = np.sqrt(sum(values[tasks == one].var(ddof=1) / 100 for one in (0, 1))) / 2
+    assert found.high - found.low == pytest.approx(2 * 1.97 * expected, rel=0.02)
+
+
+def test_seeds_that_read_the_same_rows_are_crossed_with_them():
+    rng = np.random.default_rng(0)
+    seeds, rows = np.repeat(np.arange(3), 200), np.tile(np.arange(200), 3)
+    same = np.tile(rng.normal(0.1, 0.3, 200), 3)
+    by_seed = np.repeat([0.3, 0.0, -0.1], 200) + rng.normal(0, 0.01, 600)
+    for values, least in ((same, 0.3 / np.sqrt(200)), (by_seed, np.std([0.3, 0, -0.1], ddof=1) / np.sqrt(3))):
+        found = difference(values, seeds=seeds, examples=rows)
+        assert (found.high - found.low) / 2 == pytest.approx(stats.t.ppf(0.975, 2) * least, rel=0.15)
+        assert found.test == "paired jackknife t over 3 seeds x 200 rows"
+    assert difference(by_seed, seeds=seeds, examples=rows).p > 0.5
+
+
+def test_rows_of_one_kind_may_be_left_out_once_for_all():
+    values = np.random.default_rng(0).choice([-1.0, 0.0, 1.0], 3000, p=[0.1, 0.7, 0.2])
+    every = jackknife(mean(values), Design.of(3000), most=3000)
+    kinds = jackknife(mean(values), Design.of(3000), alike=values.astype(int) + 1)
+    together = jackknife(mean(values), Design.of(3000), most=500)
+    assert kinds.errors == pytest.approx(every.errors)
+    assert kinds.freedom == pytest.approx(every.freedom)
+    assert together.errors == pytest.approx(every.errors, rel=0.15)
+
+
+def test_the_smallest_difference_that_shows_shows_in_four_of_five_samples():
+    rng = np.random.default_rng(0)
+    detectable = difference(rng.normal(0, 0.5, 400)).detectable
+    hits = [difference(rng.normal(detectable, 0.5, 400)).p < 0.05 for _ in range(400)]
+    assert 0.72 < np.mean(hits) < 0.88
+
+
+def test_a_sample_without_rows_is_a_mistake():
+    with pytest.raises(ValueError, match="at least one row"):
+        Design.of(0)

@@ -1,0 +1,32 @@
+"""Programs that run as one process say so, once, when a launcher starts several."""
+
+import subprocess
+import sys
+
+import pytest
+
+from finewise.errors import InputError
+from finewise.processes import refuse_several
+
+
+def test_several_processes_are_refused_by_the_first_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_several("longctx.train")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(
+        InputError, match=r"longctx.train runs as one process, and WORLD_SIZE is 2: .* without torchrun"
+    ):
+        refuse_several("longctx.train")
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(SystemExit) as ended:
+        refuse_several("longctx.train")
+    assert ended.value.code == 2
+
+
+@pytest.mark.parametrize("module", ["longctx.train", "benchmarks.perplexity"])
+def test_a_program_says_it_before_it_reads_anything(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    command = [sys.executable, "-m", module, "model.name=nowhere", "perplexity.data=nowhere.jsonl"]
+    command += ["adapt=false"] if module == "longctx.train" else []
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert ran.returncode == 2
+    assert ran.stderr.startswith(f"error: {module} runs as one process"), ran.stderr
