@@ -24,6 +24,7 @@ from benchmarks.table import ALPHA, bracket, higher_is_better, label, markdown, 
 from finewise import record
 from finewise.console import out, say
 from finewise.errors import InputError
+from finewise.names import markdown_text, printable
 from finewise.record import Comparison, Score
 from finewise.settings import entry
 
@@ -99,7 +100,7 @@ def entries(folder: Path) -> Iterator[dict[str, Any]]:
     files = sorted(folder.rglob(record.FILE))
     if not files:
         raise InputError(f"path={folder}: no {record.FILE} below it; finished runs leave one each")
-    skipped = 0
+    skipped, old = 0, 0
     for file in files:
         try:
             content = record.read(file)
@@ -108,6 +109,7 @@ def entries(folder: Path) -> Iterator[dict[str, Any]]:
             skipped += 1
             say(f"skipped {error}" if isinstance(error, InputError) else f"skipped {file}: not a record: {error!r}")
             continue
+        old += content["schema"] < record.SCHEMA
         run = {
             "experiment": f"{content.get('task', '')}/{content.get('experiment', '')}".strip("/"),
             "date": str(content.get("finished") or content.get("started") or ""),
@@ -115,6 +117,10 @@ def entries(folder: Path) -> Iterator[dict[str, Any]]:
         }
         for score in scores:
             yield {**asdict(score), **run}
+    if old:
+        say(
+            f"note: {old} of {len(files)} records are of schema 1: without dev scores and without how often test was read"
+        )
     if skipped:
         say(f"{skipped} of {len(files)} records were skipped")
 
@@ -275,18 +281,22 @@ def terminal(boards: Sequence[Board]) -> Group:
     """Return the tables for the terminal."""
     tables = []
     for board in boards:
-        table = Table(title=escape(_title(board)), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        table = Table(
+            title=escape(printable(_title(board))), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
+        )
         for name in _header(board):
             table.add_column(escape(name), justify="right" if name == "runs" else "left", overflow="fold")
         for cells in _cells(board):
-            table.add_row(*(escape(cell) for cell in cells))
+            table.add_row(*(escape(printable(cell)) for cell in cells))
         tables.append(table)
     return Group(*tables)
 
 
 def as_markdown(boards: Sequence[Board]) -> str:
     """Return the tables in Markdown."""
-    return "\n\n".join(f"### {_title(board)}\n\n{markdown(_header(board), _cells(board), left=4)}" for board in boards)
+    return "\n\n".join(
+        f"### {markdown_text(_title(board))}\n\n{markdown(_header(board), _cells(board), left=4)}" for board in boards
+    )
 
 
 def as_json(boards: Sequence[Board]) -> str:

@@ -12,7 +12,8 @@ from finewise.config import DEV_KEY
 from finewise.data.report import AuditReport
 from finewise.ending import ending
 from finewise.fit import JOURNAL
-from finewise.record import Comparison, Score
+from finewise.names import markdown_text
+from finewise.record import Comparison, Score, held_out
 from finewise.report import curve, preformatted, table
 from finewise.run import Run
 
@@ -37,17 +38,18 @@ def card(
         comparisons: All comparisons.
         sections: (heading, Markdown) of what follows; those without text are left out.
     """
+    scores = held_out(scores)
     by_length = at_length(scores[0].metric) is not None
     headline = longest(scores) if by_length else scores[0].metric
     scored = length_markdown(scores, comparisons) if by_length else score_markdown(scores, comparisons, headline)
     head = "\n".join(f"{key}: {json.dumps(value)}" for key, value in front.items())
-    shown = "\n".join(f"- {sentence}" for sentence in verdicts(comparisons, headline))
+    shown = "\n".join(f"- {markdown_text(sentence)}" for sentence in verdicts(comparisons, headline))
     rest = "\n".join(f"## {heading}\n\n{text.strip()}\n" for heading, text in sections if text.strip())
     return f"""---
 {head}
 ---
 
-# {title}
+# {markdown_text(title)}
 
 {shown}
 
@@ -72,15 +74,18 @@ def tested(comparisons: Sequence[Comparison]) -> str:
 
 def data_facts(name: str, rows: Mapping[str, int], revision: str, report: AuditReport) -> str:
     """Return what the card says of the data: its size, what the audit found, and how many texts are cut."""
-    findings = [f"- {item.severity}: {item.count} of {item.of} {item.message}" for item in report.findings]
+    findings = [
+        f"- {item.severity}: {item.count} of {item.of} {markdown_text(item.message)}" for item in report.findings
+    ]
     cut = [
-        f"- {row.split} {row.column}: {row.over} of {row.texts} texts ({row.share:.1%}) are longer than the limit and cut"
+        f"- {row.split} {markdown_text(row.column)}: {row.over} of {row.texts} texts ({row.share:.1%}) are longer than the "
+        "limit and cut"
         for row in report.truncation
         if row.over
     ]
     size = ", ".join(f"{count} {split}" for split, count in rows.items())
     parts = [
-        f"{name}: {size}; revision `{revision[:16]}`.",
+        f"{markdown_text(name)}: {size}; revision `{revision[:16]}`.",
         "\n".join(findings) or "The audit found nothing.",
         "\n".join(cut),
     ]
@@ -105,10 +110,12 @@ def score_sections(record: Mapping[str, Any]) -> Sections:
 def training_sections(record: Mapping[str, Any], run: Run) -> Sections:
     """Return the curve and the choice of the checkpoint."""
     metric = record["selection"]["metric"]
+    chosen = {key: value for key, value in record["selection"].items() if key not in ("test_sets", "history")}
+    sets = record["selection"].get("test_sets")
+    read = [("How often test was read by the runs under run.root", table(sets))] if sets else []
     drawn = curve(run.dir / JOURNAL, DEV_KEY.format(metric=metric), label(metric))
-    chosen = {key: value for key, value in record["selection"].items() if key != "history"}
     why = "".join(f"<p>{escape(sentence)}.</p>" for sentence in ending(record, label, number))
-    return [("Training", drawn + why), ("Choice of the checkpoint", table([chosen]))]
+    return [("Training", drawn + why), ("Choice of the checkpoint", table([chosen])), *read]
 
 
 def closing_sections(record: Mapping[str, Any], run: Run) -> Sections:

@@ -7,7 +7,8 @@ from benchmarks.length_table import length_table
 from benchmarks.table import ScoreTable, at_length, label, number, verdicts
 from finewise.console import out
 from finewise.ending import ending
-from finewise.record import Comparison, Score
+from finewise.names import printable
+from finewise.record import Comparison, Score, held_out
 from finewise.run import MODEL, REPORT, Run
 
 
@@ -18,6 +19,7 @@ def parts(
 
     One for all benchmarks, unless the record names a headline for each: then they have no metrics in common.
     """
+    scores = held_out(scores)
     headlines: Mapping[str, str] = record.get("headlines") or {}
     if not headlines:
         return [(list(scores), list(comparisons), scores[0].metric)]
@@ -28,6 +30,19 @@ def parts(
             headline,
         )
         for benchmark, headline in headlines.items()
+    ]
+
+
+def reads(selection: Mapping[str, Any]) -> list[str]:
+    """Return in a sentence how often runs have read the test sets; empty if this is the first time."""
+    often = [one for one in selection.get("test_sets", ()) if one["reads"] > 1]
+    if not often:
+        return []
+    most = max(often, key=lambda one: one["reads"])
+    sweep = f", {most['reads_in_sweep']} in this sweep" if most["reads_in_sweep"] else ""
+    return [
+        f"note: {most['benchmark']} {most['split']} was read {most['reads']} times by the runs under run.root (this one "
+        f"included{sweep}): choose among them by dev, as the best of many test scores is too good"
     ]
 
 
@@ -49,8 +64,8 @@ def show(run: Run, record: dict[str, Any], loads_with: str) -> float:
         by_length = at_length(headline) is not None
         out.print(length_table(shown, compared) if by_length else ScoreTable(shown, compared, headline))
         sentences += verdicts(compared, headline)
-    for sentence in [*sentences, *record.get("words", []), *ending(record, label, number)]:
-        out.print(sentence, markup=False, soft_wrap=True)
+    for sentence in [*sentences, *record.get("words", []), *ending(record, label, number), *reads(selection)]:
+        out.print(printable(sentence), markup=False, soft_wrap=True)
     before = selection.get("untuned")
     if before is not None and selection["best"] <= before:
         out.print(

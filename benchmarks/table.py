@@ -14,6 +14,7 @@ from rich.text import Text
 
 from benchmarks.metrics.classes import METRICS
 from benchmarks.metrics.ranking import METRICS as RANKING
+from finewise.names import markdown_text, printable
 from finewise.record import Comparison, Score
 
 ALPHA = 0.05
@@ -188,9 +189,9 @@ class ScoreTable:
                 escape(short), justify="right" if index else "left", overflow="fold", no_wrap=narrow and index > 0
             )
         for benchmark, group in groupby(rows, key=lambda row: row[0]):
-            table.add_row(Text(benchmark, style="bold"))
+            table.add_row(Text(printable(benchmark), style="bold"))
             for _, *cells in group:
-                close = [cell.replace(", ", ",").replace("< ", "<") for cell in cells]
+                close = [printable(cell).replace(", ", ",").replace("< ", "<") for cell in cells]
                 table.add_row(*(escape(cell.replace(" [", "\n[") if narrow else cell) for cell in close))
             table.add_section()
         return table
@@ -210,7 +211,7 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1
     | a\\|b | .5 |
     """
     lines = [header, [":--" if index < left else "--:" for index in range(len(header))], *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(map(markdown_text, line)) + " |" for line in lines)
 
 
 def _cells(

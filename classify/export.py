@@ -98,7 +98,7 @@ def write_record(
                 "labels": len(data.space.names),
                 "audit": data.report.summary(),
             },
-            "scores": rows(proof.scores),
+            "scores": rows([*proof.scores, *proof.on_dev]),
             "comparisons": rows(proof.comparisons),
             "baselines": proof.baselines,
             "decisions": proof.decisions,

@@ -109,6 +109,7 @@ def fit_weights(
             recompute=experiment.recompute,
             given_tokens=experiment.micro_batch_tokens,
             bf16=use_bf16(experiment.run.precision, str(model.device)),
+            run=run,
         )
     )
     key = DEV_KEY.format(metric=experiment.selection.metric)

@@ -37,6 +37,7 @@ class Proof:
         results: The tuned classifier first.
         scores: Of all.
         comparisons: The tuned classifier against each baseline.
+        on_dev: Scores of the same systems on dev, by the metric that chose and the first of test; decisions are fitted there.
         decisions: What calibration, thresholds, abstention and sets are worth, as JSON.
         slices: Part of the rows -> the tuned classifier's score there.
         seconds: Baseline -> seconds it took.
@@ -47,6 +48,7 @@ class Proof:
     results: list[Classified]
     scores: list[Score]
     comparisons: list[Comparison]
+    on_dev: list[Score]
     decisions: dict[str, Any]
     slices: dict[str, list[dict[str, Any]]]
     seconds: dict[str, float]
@@ -107,8 +109,8 @@ def prove(
     raw = trained.combine(alone, test.texts)
     probabilities = decisions.probabilities(raw)
     results = [evaluate(test, "tuned", probabilities, decisions.decide(probabilities))]
-    chosen_by = decisions.probabilities(raw_dev)
-    on_dev_too = [evaluate(data.dev, "tuned", chosen_by, decisions.decide(chosen_by))]
+    of_dev = decisions.probabilities(raw_dev)
+    dev_results = [evaluate(data.dev, "tuned", of_dev, decisions.decide(of_dev))]
     plain = replace(
         experiment.decide, sets="none", levels=[], sets_per_class=False, target_accuracy=None, target_coverage=None
     )
@@ -121,9 +123,11 @@ def prove(
         )
         calibrated = own.probabilities(on_test)
         results.append(evaluate(test, name, calibrated, own.decide(calibrated)))
-        fitted = own.probabilities(on_dev)
-        on_dev_too.append(evaluate(data.dev, name, fitted, own.decide(fitted)))
+        calibrated = own.probabilities(on_dev)
+        dev_results.append(evaluate(data.dev, name, calibrated, own.decide(calibrated)))
     metrics = experiment.scoring.metrics_for(data.space.kind)
+    chosen_by = experiment.selection.metric
+    dev_metrics = list(dict.fromkeys([metrics[0], *([chosen_by] if chosen_by in metrics else [])]))
     tuned, *others = results
     reasons = {name: found.unread for name, found in baselines.items()}
     for name, reason in reasons.items():
@@ -134,8 +138,9 @@ def prove(
     compared = [row for other in others for row in compare(tuned, other, metrics)]
     return Proof(
         results=results,
-        scores=[score for result in [*results, *on_dev_too] for score in scores(result, metrics)],
+        scores=[score for result in results for score in scores(result, metrics)],
         comparisons=corrected(without_claims(compared, reasons)),
+        on_dev=[score for result in dev_results for score in scores(result, dev_metrics)],
         decisions=measured_decisions(
             decisions, (raw_dev, data.dev.labels), (raw, test.labels), seed, experiment.decide
         ),

@@ -17,6 +17,7 @@ def main(experiment: TokensExperiment) -> float:
     from benchmarks.result import show
     from classify.spans.load import check_references, load
     from finewise.console import err
+    from finewise.data.exported import write_split
     from finewise.inputs import pin_inputs
     from finewise.processes import leave
     from finewise.run import Run
@@ -29,6 +30,8 @@ def main(experiment: TokensExperiment) -> float:
             return show(run, run.finished, LOADS_WITH)
         with run.stage("data"):
             data = load(experiment)
+            for part in (data.train, data.dev, data.test):
+                write_split(run.dir, part.split, {"file": [part.reference] * len(part), "number": part.numbers})
             if run.is_first:
                 err.print(data.report, soft_wrap=True)
         with run.stage("imports"):

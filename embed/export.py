@@ -15,7 +15,7 @@ from finewise.curves.worth import Worth
 from finewise.device import describe, use_bf16
 from finewise.encoder import Encoder, dimension
 from finewise.fit import Outcome
-from finewise.record import rows
+from finewise.record import Score, rows
 from finewise.references import model_reference
 from finewise.report import page
 from finewise.run import MODEL, REPORT, Run
@@ -41,7 +41,7 @@ def save_model(
 def write_record(
     model: Encoder,
     data: EmbedData,
-    before: float,
+    on_dev: list[Score],
     outcome: Outcome,
     plan: Plan | None,
     proof: Proof,
@@ -64,7 +64,7 @@ def write_record(
                 "batches": asdict(plan) if plan else None,
                 "audit": data.report.summary(),
             },
-            "scores": rows(proof.scores),
+            "scores": rows([*proof.scores, *on_dev]),
             "comparisons": rows(proof.comparisons),
             "baselines": proof.baselines,
             "words": [worth.said.text] if worth else [],
@@ -72,7 +72,7 @@ def write_record(
             "cost": outcome.cost(device),
             "selection": {
                 **outcome.choice(experiment.selection.metric, data.dev.revision, run.test_reads),
-                "untuned": before,
+                "untuned": next(score.value for score in on_dev if score.system == "untuned"),
             },
         },
         report=lambda record: _report(record, worth, run),

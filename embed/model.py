@@ -3,6 +3,7 @@
 from transformers import set_seed
 
 from embed.config import EmbedExperiment
+from embed.inputs import refuse_dims
 from finewise.device import pick_device
 from finewise.encoder import Encoder, dimension, load_encoder
 from finewise.errors import InputError
@@ -20,10 +21,7 @@ def load_for(experiment: EmbedExperiment) -> Encoder:
     model = load_encoder(
         experiment.model, device, execution=experiment.execution, micro_batch_tokens=experiment.micro_batch_tokens
     )
-    full = dimension(model)
-    too_large = [dim for dim in experiment.matryoshka.dims if dim > full]
-    if too_large:
-        raise InputError(f"matryoshka.dims must be at most {full}, the model's dimension; got {too_large}")
+    refuse_dims(experiment, dimension(model))
     if experiment.matryoshka.dims and model.similarity_fn_name != "cosine":
         raise InputError(
             f"matryoshka.dims trains leading dimensions as unit vectors, and {experiment.model.name} compares by "

@@ -33,15 +33,15 @@ def score_dev(model: Encoder, dev: RetrievalSet, experiment: EmbedExperiment) ->
     return result.mean(metric)
 
 
-def score_untuned(model: Encoder, dev: RetrievalSet, experiment: EmbedExperiment) -> tuple[float, str | None]:
-    """Return the untuned model's mean of the selection metric on dev, and the identity by which its results are kept."""
+def score_untuned(model: Encoder, dev: RetrievalSet, experiment: EmbedExperiment) -> tuple[Result, str | None]:
+    """Return what the untuned model finds on dev by the selection metric, and the identity by which its results are kept."""
     metric, depth = experiment.selection.metric, experiment.scoring.depth
     searcher = _searcher("untuned", model, experiment)
     who = identity(searcher)
     (result,) = remembered(
         who, "untuned", dev, [metric], depth, lambda: [evaluate_retrieval(dev, searcher, [metric], depth)]
     )
-    return result.mean(metric), who
+    return result, who
 
 
 def prove(
@@ -51,7 +51,6 @@ def prove(
     run: Run,
     checkpoint: int,
     untuned: str | None = None,
-    dev: RetrievalSet | None = None,
 ) -> Proof:
     """Score the tuned model, the untuned one and BM25 on every benchmark, and compare them query by query.
 
@@ -62,7 +61,6 @@ def prove(
         run: Counts how many checkpoints were scored on test.
         checkpoint: Step of the tuned model.
         untuned: Identity of the untuned model, by which results that are known already are found.
-        dev: Scored too, for the record; it chose the checkpoint, which flatters it.
     """
     run.note_test_read(checkpoint)
     metrics, depth = experiment.scoring.metrics, experiment.scoring.depth
@@ -72,14 +70,12 @@ def prove(
     results: list[Result] = []
     compared: list[Comparison] = []
     readings: dict[str, Any] = {}
-    for task in [*sets, *([dev] if dev is not None else [])]:
+    for task in sets:
         tuned = evaluate_dims(task, _searcher("tuned", model, experiment), metrics, depth, dims)
         before = baseline.results(task, metrics, depth, dims)
         bm25 = words(task, metrics, depth, experiment.scoring.language)
         readings[task.name] = BM25(language=experiment.scoring.language).reading(task)
         results += [*tuned, *before, bm25]
-        if task.split != "test":
-            continue
         pairs = [*zip(tuned, before, strict=True), (tuned[0], bm25)]
         rows = [row for a, b in pairs for row in compare(a, b)]
         compared += unclaimed(rows, {BM25.name: readings[task.name]}, task.name)
@@ -89,6 +85,21 @@ def prove(
         comparisons=corrected(compared),
         baselines={BM25.name: readings},
     )
+
+
+def dev_scores(model: Encoder, dev: RetrievalSet, before: Result, experiment: EmbedExperiment) -> list[Score]:
+    """Return all systems' scores on dev, by the metric that chose.
+
+    Args:
+        model: The fine-tuned model.
+        dev: Dev.
+        before: What the base model found there.
+        experiment: The settings.
+    """
+    metric, depth = experiment.selection.metric, experiment.scoring.depth
+    tuned = evaluate_retrieval(dev, _searcher("tuned", model, experiment), [metric], depth)
+    results = [tuned, before, words(dev, [metric], depth, experiment.scoring.language)]
+    return [score for result in results for score in scores(result)]
 
 
 def words(task: RetrievalSet, metrics: Sequence[str], depth: int, language: str = "auto") -> Result:

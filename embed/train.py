@@ -15,12 +15,13 @@ def main(experiment: EmbedExperiment) -> float:
     imported where it is needed: a mistake in the settings or the data is answered before torch is there.
     """
     from benchmarks.result import show
-    from embed.inputs import references
+    from embed.inputs import check_dims, references
     from finewise.inputs import check_inputs, pin_inputs
     from finewise.processes import leave
     from finewise.run import Run
 
     check_inputs(experiment, references(experiment))
+    check_dims(experiment)
     with Run.open("embed", experiment, resume=experiment.resume) as run:
         pin_inputs(run, experiment, references(experiment))
         if run.finished is not None:
@@ -33,7 +34,7 @@ def main(experiment: EmbedExperiment) -> float:
             data = load(experiment, run)
         with run.stage("imports"):
             from embed.model import load_for
-            from embed.prove import prove, score_untuned
+            from embed.prove import dev_scores, prove, score_untuned
             from embed.trainer import train
         with run.stage("model"):
             model = load_for(experiment)
@@ -45,7 +46,8 @@ def main(experiment: EmbedExperiment) -> float:
         if not run.is_first:
             return outcome.best_score
         with run.stage("test"):
-            proof = prove(model, data.tests, experiment, run, outcome.best_step, untuned, data.dev)
+            on_dev = dev_scores(model, data.dev, before, experiment)
+            proof = prove(model, data.tests, experiment, run, outcome.best_step, untuned)
         worth = None
         if experiment.curve:
             with run.stage("curve"):
@@ -56,7 +58,7 @@ def main(experiment: EmbedExperiment) -> float:
             from embed.export import save_model, write_record
 
             save_model(model, data, outcome, proof, experiment, run)
-        return show(run, write_record(model, data, before, outcome, plan, proof, worth, experiment, run), LOADS_WITH)
+        return show(run, write_record(model, data, on_dev, outcome, plan, proof, worth, experiment, run), LOADS_WITH)
 
 
 if __name__ == "__main__":

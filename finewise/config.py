@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from finewise.names import check_folder_name
+
 MISSING: Any = "???"
 """What OmegaConf takes for "must be given"."""
 
@@ -373,6 +375,7 @@ class ExperimentConfig:
         if self.execution == "padded" and self.recompute == "always":
             raise ValueError("recompute=always has no effect with execution=padded; remove it, or set execution=auto")
         at_least("seed", self.seed, 0)
+        check_folder_name("name", self.name)
 
     def unread(self) -> dict[str, str]:
         """Return what these settings leave unread: key, or group of keys -> because of which setting.

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from finewise import processes
+from finewise.names import printable
 
 COLUMNS = 120
 """Of tables where there is no terminal to ask, and no COLUMNS in the environment."""
@@ -39,6 +40,7 @@ class Advance(Protocol):
 
 def say(text: str) -> None:
     """Print one plain remark (no markup is read from it) on stderr, and put it into the run's log file."""
+    text = "\n".join(printable(line) for line in text.split("\n"))
     logging.getLogger("finewise").info(text)
     if processes.is_first():
         err.print(text, markup=False, soft_wrap=True)

@@ -22,18 +22,19 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from finewise import processes
 from finewise.config import DEV_KEY, ExperimentConfig
 from finewise.console import err, say, spoken
-from finewise.device import peak_memory, pick_device, use_bf16
+from finewise.device import fast_bf16, peak_memory, pick_device, use_bf16
 from finewise.ending import fell_from
 from finewise.errors import InputError
 from finewise.record import write_json
+from finewise.references import hub_commit
 from finewise.run import Run
 
 MARKER = "complete.json"
 STATE = "trainer_state.json"
 JOURNAL = "train.jsonl"
 SAVE_EVERY_SECONDS = 600.0
-SHARE_CLOCK_EVERY = 10
-"""Steps after which several processes ask the first whether it is time to save."""
+AGREE_EVERY_STEPS = 10
+"""Of several processes: steps between two questions to the first whether to save, each of which waits for all of them."""
 
 
 @dataclass(slots=True)
@@ -160,6 +161,7 @@ def training_arguments(
     """
     optim, selection = experiment.optim, experiment.selection
     device = pick_device(experiment.run.device)
+    _keep_machine(experiment, run, device)
     if optim.warmup >= steps:
         raise InputError(
             f"optim.warmup={optim.warmup:g} steps, and the training has {steps}: the peak learning rate would never be "
@@ -205,6 +207,15 @@ def training_arguments(
         # With several GPUs in sight the Trainer would split each batch over all of them, and the loss would see a part.
         arguments._n_gpu = min(1, arguments.n_gpu)
     return arguments
+
+
+def _keep_machine(experiment: ExperimentConfig, run: Run, device: str) -> None:
+    """Write down which precision and which commit of a hub model the run trains with; see `finewise.inputs.take_over`."""
+    if experiment.run.precision == "auto" or run.kept("precision") is not None:
+        run.keep("precision", "bf16" if fast_bf16(device) else "fp32", here=False)
+    commit = hub_commit(experiment.model.name, experiment.model.revision)
+    if commit is not None:
+        run.keep("model.revision", commit, here=False)
 
 
 def fit(trainer: Trainer, run: Run, seen: Seen, *, patience: int | None) -> Outcome:
@@ -388,12 +399,10 @@ class Checkpoints(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> TrainerControl:
         """Save between evaluations too, when they are far apart in time."""
-        # Saving is collective: the first process's clock decides for all.
         due = time.monotonic() - self.saved_at > SAVE_EVERY_SECONDS
-        if processes.world() > 1 and state.global_step % SHARE_CLOCK_EVERY == 0:
-            due = bool(processes.share(due, args.device.type))
-        elif processes.world() > 1:
-            due = False
+        if processes.world() > 1:
+            # All processes save together, and their clocks differ: the first one's decides, asked for every few steps.
+            due = state.global_step % AGREE_EVERY_STEPS == 0 and processes.share(due)
         if due:
             control.should_save = True
         return control
@@ -408,7 +417,7 @@ class Checkpoints(TrainerCallback):
         files = {}
         for path in sorted(checkpoint.rglob("*")):
             if path.is_file() and path.name != MARKER:
-                with path.open("rb") as file:
+                with path.open("r+b") as file:  # Windows syncs no file that is open for reading alone
                     os.fsync(file.fileno())
                 files[str(path.relative_to(checkpoint))] = path.stat().st_size
         write_json(checkpoint / MARKER, {"files": files, **asdict(self.seen)})

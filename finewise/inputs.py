@@ -93,6 +93,13 @@ def pin_inputs(run: Run, experiment: ExperimentConfig, references: Mapping[str, 
     run.pin("model.name", content_of(reference))
     for key, name in references.items():
         run.pin(key, revision(name))
+    take_over(run, experiment)
+
+
+def take_over(run: Run, experiment: ExperimentConfig) -> None:
+    """Let a resumed run compute in the precision, and from the commit of a hub model, with which it began."""
+    experiment.run.precision = run.kept("precision") or experiment.run.precision
+    experiment.model.revision = run.kept("model.revision") or experiment.model.revision
 
 
 def own_references(experiment: ExperimentConfig) -> dict[str, str]:

@@ -11,6 +11,7 @@ from finewise.activations import saved_bytes
 from finewise.device import available
 from finewise.encoder import Encoder
 from finewise.execution import Forward, attached
+from finewise.run import Run
 
 SHARE = 0.3
 """Of the free memory, for the activations of one micro-batch: its backward pass and the loss need room too."""
@@ -65,7 +66,13 @@ def computes_of(model: Encoder | PreTrainedModel) -> Encoder | Forward | None:
 
 
 def settle(
-    model: Encoder | PreTrainedModel, limit: int | None = None, *, recompute: str, given_tokens: int | None, bf16: bool
+    model: Encoder | PreTrainedModel,
+    limit: int | None = None,
+    *,
+    recompute: str,
+    given_tokens: int | None,
+    bf16: bool,
+    run: Run | None = None,
 ) -> str:
     """Set the model's micro-batches and its recomputation so that a training step fits; return a line that says so.
 
@@ -75,6 +82,7 @@ def settle(
         recompute: "auto" recomputes a batch whose activations would fill the memory; "never" and "always" are obeyed.
         given_tokens: Tokens of a micro-batch that the settings state; these are kept. None lets them shrink to what fits.
         bf16: Whether the training computes in bf16.
+        run: Keeps the tokens of a micro-batch, so that a resumed run cuts its batches as it began, whatever is free now.
     """
     computes = computes_of(model)
     if computes is None or computes.execution.mode == "padded":
@@ -88,7 +96,9 @@ def settle(
     shrunk = given_tokens is None and fits < tokens
     if shrunk:
         tokens = max(FEWEST, fits)
-        computes.execution = replace(computes.execution, tokens=tokens)
+    if run is not None and given_tokens is None:
+        tokens = run.keep("micro_batch_tokens", tokens)
+    computes.execution = replace(computes.execution, tokens=tokens)
     why = {
         "auto": "a batch that does not fit is recomputed micro-batch by micro-batch",
         "never": "all micro-batches of a batch are kept (recompute=never)",

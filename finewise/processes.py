@@ -4,6 +4,7 @@ The first process owns the run folder and everything that is written or printed;
 """
 
 import os
+import sys
 from typing import Any
 
 from finewise.errors import InputError
@@ -51,15 +52,49 @@ def share(value: Any, device: str = "auto") -> Any:
     """
     if world() == 1:
         return value
+    import torch
     from accelerate import PartialState
     from accelerate.utils import broadcast_object_list
 
-    from finewise.device import pick_device
-
-    PartialState(cpu=pick_device(device).startswith("cpu"))  # "auto" too: without a GPU they talk by gloo
+    # Without a GPU, and not told that it is to be the CPU, accelerate makes no group at all.
+    PartialState(cpu=device == "cpu" or (device == "auto" and not torch.cuda.is_available()))
     content = [value]
     broadcast_object_list(content)
     return content[0]
+
+
+def yield_cores(cores: int) -> str:
+    """Let waiting threads sleep instead of spin where other processes are busy on our cores; return a note, or "".
+
+    Threads that spin while they wait take the cores from the very threads that they wait for. How they wait changes no
+    number, and is read once, when torch is loaded: later calls find nothing to do. What the user set stays.
+
+    Args:
+        cores: That this process may use.
+    """
+    import psutil
+
+    if (
+        "torch" in sys.modules
+        or cores < 2
+        or "OMP_WAIT_POLICY" in os.environ
+        or os.environ.get("OMP_NUM_THREADS") == "1"
+    ):
+        return ""
+    which = psutil.Process().cpu_affinity() if hasattr(psutil.Process, "cpu_affinity") else None
+    each = psutil.cpu_percent(interval=0.1, percpu=True)
+    shares = [each[core] for core in which if core < len(each)] if which else each
+    busy = sum(shares) / 100
+    # This process waits meanwhile: what is measured are the others. Less than half a core is noise.
+    if busy < 0.5:
+        return ""
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    os.environ.setdefault("KMP_BLOCKTIME", "0")
+    free = max(1, round(cores - busy))
+    return (
+        f"note: other processes keep {busy:.1f} of {cores} cores busy: it takes longer, and waiting threads sleep instead of "
+        f"spin; OMP_NUM_THREADS={free} takes the free ones alone"
+    )
 
 
 def leave() -> None:

@@ -5,6 +5,7 @@ A record is the only source of the leaderboard. Everything in it is plain JSON.
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from finewise.errors import InputError
 
 SCHEMA = 2
 READABLE = (1, 2)
-"""Schemas that are read: 1 has no dev scores, and no number of clusters."""
+"""Schema 2 added dev scores and how often test sets were read; all that boards need is in both."""
+
 FILE = "record.json"
 
 
@@ -83,6 +85,56 @@ def write_json(path: Path, content: Any) -> None:
 def rows(items: list[Score] | list[Comparison]) -> list[dict[str, Any]]:
     """Return scores or comparisons as the plain dictionaries that a record holds."""
     return [asdict(item) for item in items]
+
+
+def held_out(scores: Sequence[Score]) -> list[Score]:
+    """Return the scores that a run is judged by: those of test, which dev scores stand next to since schema 2."""
+    return [score for score in scores if score.split != "dev"] or list(scores)
+
+
+def test_reads(root: Path, scores: Sequence[Mapping[str, Any]], sweep: str | None, own: int) -> list[dict[str, Any]]:
+    """Return how often each test set was read by the finished runs under a folder, this one included.
+
+    A run reads a set once for each checkpoint that it scored on it. Copies of a record count once.
+
+    Args:
+        root: The folder of all runs.
+        scores: Rows of the record that is about to be written.
+        sweep: The sweep that the run is part of.
+        own: Checkpoints that the run itself scored.
+    """
+    sets = dict.fromkeys(
+        (row["benchmark"], row["split"], row["data_revision"]) for row in scores if row["split"] != "dev"
+    )
+    runs, in_sweep = dict.fromkeys(sets, max(1, own)), dict.fromkeys(sets, max(1, own))
+    known: set[int] = set()
+    for path in sorted(root.rglob(FILE)) if sets else ():
+        try:
+            text = path.read_text(encoding="utf-8")
+            if not any(revision in text for _, _, revision in sets):
+                continue
+            content = json.loads(text)
+            read_here = {(row["benchmark"], row["split"], row["data_revision"]) for row in content["scores"]}
+            count = max(1, int(content.get("selection", {}).get("test_reads", 1)))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue  # no record of ours
+        if hash(text) in known:
+            continue
+        known.add(hash(text))
+        for key in sets:
+            if key in read_here:
+                runs[key] += count
+                in_sweep[key] += count if sweep is not None and content.get("sweep") == sweep else 0
+    return [
+        {
+            "benchmark": benchmark,
+            "split": split,
+            "data_revision": revision,
+            "reads": runs[benchmark, split, revision],
+            "reads_in_sweep": in_sweep[benchmark, split, revision] if sweep is not None else None,
+        }
+        for benchmark, split, revision in sets
+    ]
 
 
 def read(path: Path) -> dict[str, Any]:

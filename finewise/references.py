@@ -170,6 +170,19 @@ def check_hub(name: str, revision: str | None) -> None:
         ) from None
 
 
+def hub_commit(name: str, revision: str | None) -> str | None:
+    """Return the commit at which a hub model was downloaded; None if it is no hub model or is not there."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if not isinstance(model_reference(name, revision), str):
+        return None
+    for owner in ("", "sentence-transformers/") if "/" not in name else ("",):
+        found = try_to_load_from_cache(owner + name, "config.json", revision=revision)
+        if isinstance(found, str):
+            return Path(found).parent.name
+    return None
+
+
 def content_of(reference: Path | str) -> str:
     """Return what pins the content of a file, of a folder (sha256 over all files), or of a hub name (the name).
 

@@ -15,8 +15,9 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -30,15 +31,16 @@ from filelock import FileLock, Timeout
 from finewise import processes, record
 from finewise.config import PlaceConfig, RunConfig
 from finewise.console import say
-from finewise.errors import InputError
-from finewise.names import unknown
-from finewise.settings import command, sweep, to_yaml
+from finewise.errors import InputError, ReportedError, Terminated
+from finewise.names import check_folder_name, unknown
+from finewise.settings import command, sweep_folder, to_yaml
 
 MANIFEST = "run.json"
+MACHINE = "machine.json"
+"""What the machine decided in the first attempt, which a resumed run takes over."""
+
 MODEL = "model"
 REPORT = "report.html"
-READERS = "test_readers.jsonl"
-"""Which runs have read which test sets, in the folder of all runs."""
 TRACKERS = {
     "clearml": "clearml",
     "codecarbon": "codecarbon",
@@ -75,7 +77,6 @@ class Run:
 
     Attributes:
         dir: The folder.
-        root: The folder of all runs.
         finished: The record of an earlier, finished run of the same command, when `resume=auto` found one; else None.
         resumed: True when an unfinished run goes on.
         is_first: Whether this process writes and prints; False in all but one of several that train together.
@@ -83,7 +84,6 @@ class Run:
 
     def __init__(self, directory: Path, task: str, name: str, manifest: dict[str, Any], lock: FileLock | None) -> None:
         self.dir = directory
-        self.root = directory.parent
         self.task = task
         self.name = name
         self.manifest = manifest
@@ -94,6 +94,9 @@ class Run:
         self._handler: logging.Handler | None = None
         self._announced = False
         self._is_part = False
+        self._root = directory.parent
+        self._home = directory
+        self._made: list[Path] = []  # folders above this one that were made for it, the innermost first
         self._inside: list[float] = []  # per open stage, the seconds of the stages inside it
         # The later runs of a sweep begin where the one before ended.
         self._began = time.monotonic() - (since_start() if next(_opened) == 0 else 0.0)
@@ -112,6 +115,8 @@ class Run:
             InputError: The folder cannot be written, is in use by another process, or holds a run already.
         """
         settings: PlaceConfig = experiment.run
+        if settings.device in ("auto", "cpu") and (busy := processes.yield_cores(cores())):
+            say(busy)
         if processes.world() == 1:
             return cls._open(task, experiment, name, resume)
         run, refusal = None, None
@@ -122,7 +127,7 @@ class Run:
                 refusal = str(error)
         told = processes.share((str(run.dir), run.manifest, run.finished) if run else refusal, settings.device)
         if isinstance(told, str):
-            raise InputError(told) if processes.is_first() else SystemExit(2)
+            raise InputError(told) if processes.is_first() else ReportedError(told)
         if run is None:
             run = cls(Path(told[0]), task, name or "", told[1], None)
             run.finished = told[2]
@@ -131,11 +136,17 @@ class Run:
     @classmethod
     def _open(cls, task: str, experiment: Any, name: str | None, resume: str) -> Self:
         settings: PlaceConfig = experiment.run
-        name = _plain_name(name or str(getattr(experiment, "name", "default")))
+        name = name or str(getattr(experiment, "name", "default"))
+        try:
+            check_folder_name("name", name)
+        except ValueError as error:
+            raise InputError(str(error)) from None
         fingerprint = fingerprint_of(experiment)
         base = Path(settings.root) / task / name
+        directory = base if settings.dir is None else Path(settings.dir)
+        above = base if settings.dir is None else directory.parent
+        made = [folder for folder in (above, *above.parents) if not folder.exists()]
         if settings.dir is not None:
-            directory = Path(settings.dir)
             _check_given(directory, fingerprint, resume)
         else:
             found = _find(base, fingerprint)
@@ -149,7 +160,8 @@ class Run:
         lock = _take(directory)
         try:
             run = cls(directory, task, name, _manifest(directory, task, name, fingerprint), lock)
-            run.root = Path(settings.root)
+            run._made = made
+            run._root = Path(settings.root)
             if (directory / record.FILE).exists():
                 run.finished = record.read(directory / record.FILE)
                 return run
@@ -179,7 +191,8 @@ class Run:
     ) -> None:
         """Close the log file and let the folder go. An unfinished run stays, to be resumed."""
         if error is not None and not isinstance(error, SystemExit):
-            log.error("stopped: %s: %s", type(error).__name__, error)
+            how = "SIGTERM" if isinstance(error, Terminated) else type(error).__name__
+            log.error("stopped: %s: %s", how, error)
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
         if isinstance(error, KeyboardInterrupt) and self.manifest["pins"]:
             say(f"unfinished: {self.dir}; the same command with resume=auto goes on from its last checkpoint")
@@ -187,9 +200,14 @@ class Run:
             logging.getLogger().removeHandler(self._handler)
             self._handler.close()
         if self._lock is not None:
-            if isinstance(error, InputError) and self.finished is None and not self._announced and not self.resumed:
+            refused = isinstance(error, InputError) and self.finished is None
+            if refused and not self._announced and not self.resumed:
                 shutil.rmtree(self.dir, ignore_errors=True)  # refused input: there is no run to keep or to resume
-            self._lock.release()
+                self._lock.release()
+                shutil.rmtree(self.dir, ignore_errors=True)  # Windows removes no file that is open
+                _remove_empty(self._made)
+            else:
+                self._lock.release()
         if full:
             raise InputError(
                 f"{self.dir}: the disk is full; free some space, then the same command with resume=auto goes on"
@@ -261,6 +279,30 @@ class Run:
         pins[key] = value
         self._write_manifest()
 
+    def keep(self, key: str, value: Any, *, here: bool = True) -> Any:
+        """Return what the first attempt took for something that the machine decides; say so where it is another value now.
+
+        Args:
+            key: What is decided, such as "micro_batch_tokens".
+            value: What this machine decides now.
+            here: Whether for this part of the run alone.
+        """
+        path = (self.dir if here else self._home) / MACHINE
+        kept = self.kept(key, here=here)
+        if kept is None:
+            if self.is_first:
+                known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+                record.write_json(path, {**known, key: value})
+            return value
+        if kept != value:
+            say(f"note: resumed with {key}={kept} as the run began; this machine would take {value} now")
+        return kept
+
+    def kept(self, key: str, *, here: bool = False) -> Any:
+        """Return what `keep` wrote down in an earlier attempt, or None."""
+        path = (self.dir if here else self._home) / MACHINE
+        return json.loads(path.read_text(encoding="utf-8")).get(key) if path.exists() else None
+
     def note_test_read(self, checkpoint: int) -> None:
         """Write down that a checkpoint is about to be scored on test. Scoring the same one again is no new reading."""
         if checkpoint not in self.manifest["tested"]:
@@ -300,36 +342,6 @@ class Run:
         yield part
         part.rename(final)
 
-    def _count_readers(self, whole: dict[str, Any]) -> dict[str, int]:
-        """Return how many runs have read the same test sets: of this sweep, and of all under the runs' root.
-
-        Kept in a file beside the runs, a line per run, so that runs that were deleted count too.
-        """
-        sets = sorted({row["data_revision"] for row in whole["scores"] if row["split"] == "test"})
-        mine = {"run": str(self.dir.resolve()), "sweep": whole["sweep"], "sets": sets}
-        file = self.root / READERS
-        try:
-            known = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-        except (OSError, ValueError):
-            known = []
-        others = [line for line in known if line["run"] != mine["run"] and set(line["sets"]) & set(sets)]
-        if mine not in known:
-            self.root.mkdir(parents=True, exist_ok=True)
-            with file.open("a", encoding="utf-8") as lines:
-                lines.write(json.dumps(mine) + "\n")
-        found = {
-            "runs": 1 + len({line["run"] for line in others}),
-            "sweep": 1
-            + len({line["run"] for line in others if line["sweep"] is not None and line["sweep"] == mine["sweep"]}),
-        }
-        if found["runs"] > 1:
-            say(
-                f"note: {found['runs']} runs in {self.root} have read this test set"
-                + (f", {found['sweep']} of them in this sweep" if found["sweep"] > 1 else "")
-                + "; the best of many looks better than it is, so choose on dev"
-            )
-        return found
-
     def finish(
         self, content: dict[str, Any], report: Callable[[dict[str, Any]], None] = lambda record: None
     ) -> dict[str, Any]:
@@ -355,38 +367,53 @@ class Run:
             "finished": _now(),
             "git": self.manifest["git"],
             "versions": self.manifest["versions"],
-            "sweep": sweep(),
+            "sweep": self.manifest.get("sweep"),
             **content,
             "cost": cost,
         }
-        if self.test_reads and "selection" in whole:
-            whole["selection"] = {**whole["selection"], "test_readers": self._count_readers(whole)}
+        if "selection" in whole:
+            own = whole["selection"].get("test_reads", 1)
+            reads = record.test_reads(self._root, whole["scores"], whole["sweep"], own)
+            whole["selection"] = {**whole["selection"], "test_sets": reads}
         report(whole)
         record.write_json(self.dir / record.FILE, whole)
         return whole
 
 
 def check_trackers(names: list[str]) -> None:
-    """Refuse a tracker that the Trainer does not know, or whose package is missing.
+    """Refuse a tracker that cannot work, before the data are read.
 
     Raises:
-        InputError: Names the tracker and the fix.
+        InputError: Names the tracker and the fix: unknown, named twice, not installed, broken, or without a login.
     """
     for name in names:
         if name not in TRACKERS:
             raise InputError(f"run.report_to: {unknown('tracker', name, TRACKERS)}")
         if names.count(name) > 1:
-            raise InputError(f"run.report_to names the tracker '{name}' twice; name it once")
+            raise InputError(f"run.report_to: the tracker '{name}' is named {names.count(name)} times; name it once")
         if importlib.util.find_spec(TRACKERS[name]) is None:
             raise InputError(f"run.report_to: the tracker '{name}' is not installed; pip install {TRACKERS[name]}")
+    for name in names:
         try:
-            importlib.import_module(TRACKERS[name])
+            package = importlib.import_module(TRACKERS[name])
         except Exception as error:  # whatever a broken installation raises
-            why = " ".join(str(error).split())[:200]
             raise InputError(
-                f"run.report_to: the tracker '{name}' cannot be imported ({why}); install {TRACKERS[name]} again, or leave "
-                "it out"
+                f"run.report_to: the tracker '{name}' cannot be imported ({type(error).__name__}: "
+                f"{(str(error).splitlines() or [''])[0]}); reinstall {TRACKERS[name]}, or leave it out"
             ) from error
+        if name == "wandb":
+            _check_wandb(package)
+
+
+def _check_wandb(package: Any) -> None:
+    """Refuse wandb without a login where nobody could be asked for one."""
+    if os.environ.get("WANDB_MODE") in ("offline", "disabled", "dryrun") or os.environ.get("WANDB_DISABLED"):
+        return
+    key = os.environ.get("WANDB_API_KEY") or getattr(getattr(package, "api", None), "api_key", "unknown")
+    if key is None and not sys.stdin.isatty():
+        raise InputError(
+            "run.report_to: the tracker 'wandb' has no login; run `wandb login`, or set WANDB_API_KEY or WANDB_MODE=offline"
+        )
 
 
 def fingerprint_of(experiment: Any) -> str:
@@ -444,6 +471,7 @@ def _manifest(directory: Path, task: str, name: str, fingerprint: str) -> dict[s
             "experiment": name,
             "fingerprint": fingerprint,
             "command": command(),
+            "sweep": sweep_folder(),
             "started": _now(),
             "attempts": 1,
             "git": git(),
@@ -462,19 +490,6 @@ def _manifest(directory: Path, task: str, name: str, fingerprint: str) -> dict[s
         )
     manifest["attempts"] += 1
     return manifest
-
-
-def _plain_name(name: str) -> str:
-    """Return the name of an experiment, if it can be that of a folder.
-
-    Raises:
-        InputError: It is a path, empty, or holds what a file system or a table takes for something else.
-    """
-    if name.strip(". ") and not set(name) & set('/\\:*?"<>|') and name.isprintable():
-        return name
-    raise InputError(
-        f'name={name!r} must be the name of one folder, without / \\ : * ? " < > | and unprintable characters'
-    )
 
 
 def _find(base: Path, fingerprint: str) -> Path | None:
@@ -519,17 +534,25 @@ def _new_directory(base: Path) -> Path:
     """Make a folder that no other process has, named by the time."""
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     try:
-        base.mkdir(parents=True, exist_ok=True)
         for number in range(1, 1000):
             directory = base / (stamp if number == 1 else f"{stamp}_{number}")
             try:
-                directory.mkdir()
+                directory.mkdir(parents=True)
             except FileExistsError:
                 continue
             return directory
     except OSError as error:
         raise _cannot_write(base, error) from error
     raise InputError(f"{base}: 1000 runs were started in this second; set run.dir")
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    """Remove folders, the innermost first, up to the first that holds something: another run may be in it by now."""
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
 
 
 def _take(directory: Path) -> FileLock:

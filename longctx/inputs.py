@@ -5,7 +5,7 @@ from pathlib import Path
 from finewise.data.documents import check_documents
 from finewise.data.sources import DOCUMENTS, exists, revision
 from finewise.errors import InputError
-from finewise.inputs import own_references
+from finewise.inputs import own_references, take_over
 from finewise.names import unknown
 from finewise.references import check_hub, content_of, model_reference
 from finewise.run import Run, check_trackers
@@ -62,6 +62,7 @@ def pin(run: Run, experiment: LongContextExperiment) -> None:
         run.pin("model.name", content_of(model_reference(name, experiment.model.revision, gguf=not experiment.embeds)))
     for key, reference in references(experiment).items():
         run.pin(key, revision(reference))
+    take_over(run, experiment)
 
 
 def _check_tiny(experiment: LongContextExperiment) -> None:

@@ -256,13 +256,13 @@ def _apart(experiment: LongContextExperiment, run: Run) -> list[Found]:
         return [future.result() for future in waiting]
 
 
-def _begin(cores: int) -> None:
+def _begin(share: int) -> None:
     """Set up a process for one seed: no bars, which would draw over one another, and its share of the cores."""
     os.environ["TTY_COMPATIBLE"] = "0"  # what rich reads
     threading.Thread(target=_end_with_parent, daemon=True).start()
     import torch
 
-    torch.set_num_threads(cores)
+    torch.set_num_threads(share)
 
 
 def _end_with_parent() -> None:

@@ -50,7 +50,7 @@ def write_record(
                 "audit": data.report.summary(),
                 "windows": {split: found.ledger() for split, found in trained.windows.items()},
             },
-            "scores": rows(proof.scores),
+            "scores": rows([*proof.scores, *proof.on_dev]),
             "comparisons": rows(proof.comparisons),
             "types": per_type(proof.results[0]),
             "cost": {**trained.outcome.cost(device), "baseline_seconds": dict(proof.seconds)},

@@ -23,12 +23,14 @@ class Proof:
         results: The tuned tagger first.
         scores: Of all, with intervals.
         comparisons: The tuned tagger against each baseline.
+        on_dev: Scores of the same systems on dev.
         seconds: Baseline -> seconds that fitting it took.
     """
 
     results: list[Found]
     scores: list[Score]
     comparisons: list[Comparison]
+    on_dev: list[Score]
     seconds: Mapping[str, float]
 
 
@@ -60,13 +62,14 @@ def prove(
     metrics = experiment.scoring.metrics
     results = [tuned, *others]
     dev = data.dev
-    on_dev = [
+    of_dev = [
         Found.of("tuned", dev, entities(dev, trained.tag(dev))),
         *(Found.of(name, dev, entities(dev, tagger(dev))) for name, tagger in taggers.items()),
     ]
     return Proof(
         results=results,
-        scores=[score for result in [*results, *on_dev] for score in scores(result, metrics)],
+        scores=[score for result in results for score in scores(result, metrics)],
         comparisons=corrected([row for other in others for row in compare(tuned, other, metrics)]),
+        on_dev=[score for result in of_dev for score in scores(result, metrics)],
         seconds=seconds,
     )

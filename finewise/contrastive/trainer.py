@@ -98,7 +98,8 @@ def train_encoder(
     run.check_space(needed_space(model, experiment.run.keep_checkpoints))
     world = processes.world()
     bf16 = use_bf16(experiment.run.precision, str(model.device))
-    say(settle(model, recompute=experiment.recompute, given_tokens=experiment.micro_batch_tokens, bf16=bf16))
+    tokens = experiment.micro_batch_tokens
+    say(settle(model, recompute=experiment.recompute, given_tokens=tokens, bf16=bf16, run=run))
     rows = train.rows
     draw_apart = isinstance(loss, MultipleNegativesRanking) and sampler == "no_known_positives"
     # Numbering the texts takes a while with millions of rows: only where the sampler or the loss will use it.

@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from finewise.data.retrieval import RetrievalSet
 
@@ -15,7 +16,7 @@ SPLITS = "splits"
 SCORED = "scored"
 
 
-def write_split(folder: Path, name: str, columns: Mapping[str, Sequence[Any]]) -> None:
+def write_split(folder: Path, name: str, columns: Mapping[str, Sequence[Any] | NDArray[Any]]) -> None:
     """Write splits/NAME.parquet below a run's folder, atomically.
 
     Args:

@@ -3,21 +3,21 @@
 import argparse
 import errno
 import functools
+import itertools
 import os
 import shlex
 import signal
 import sys
-import threading
+import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from finewise.errors import InputError
+from finewise.errors import InputError, ReportedError, Terminated
 from finewise.settings.arguments import read_flags
 from finewise.settings.build import CHOICE_OF, build
 from finewise.settings.check import Check, told
@@ -25,9 +25,6 @@ from finewise.settings.library import CONF, VERSION_BASE, Library
 from finewise.settings.schema import Groups, Schema
 
 Task = Callable[[Any], float | None]
-
-_failed: dict[str, str] = {}
-"""Jobs of the sweep that were refused -> why."""
 
 _given: list[str] | None = None  # the arguments as typed; Hydra is given them with signs and quotes put right
 
@@ -54,10 +51,10 @@ def entry(
             if experiment is not None:
                 return function(experiment)
             try:
-                _stop_on_sigterm()
+                _handle_sigterm()
                 _command_line(name, tree, description, function)
             except InputError as error:
-                _stop(str(error))
+                _stop(str(error), quiet=isinstance(error, ReportedError))
             except Terminated:
                 _stop("stopped by SIGTERM", status=143)
             except KeyboardInterrupt:
@@ -87,7 +84,8 @@ def _experiment(default: str) -> str:
     lists = [text for text in HydraConfig.get().overrides.task if text.startswith("+exp=[")]
     if lists:
         return "+".join(part.strip() for part in lists[-1].partition("[")[2].rstrip("]").split(","))
-    return str(HydraConfig.get().runtime.choices.get("exp") or default)
+    # The name is one folder of the run's path, also of an experiment in a folder of its own.
+    return str(HydraConfig.get().runtime.choices.get("exp") or default).replace("/", "-")
 
 
 def check(name: str, schema: Schema, argv: list[str]) -> Check:
@@ -112,76 +110,102 @@ def _command_line(name: str, schema: Schema, description: str, function: Task) -
             raise InputError(told(name, checked.mistakes))
         arguments = checked.argv
 
+    failures: list[str] = []
+    jobs = itertools.count()
+
     @functools.wraps(function)
     def task(config: DictConfig) -> float | None:
-        return _run(name, schema, function, config)
+        if not _is_sweep():
+            return _run(name, schema, function, config)
+        next(jobs)
+        return _run_job(name, schema, function, config, failures)
 
     given = sys.argv
-    _failed.clear()
     try:
         sys.argv = [given[0], *arguments]
         hydra.main(config_path=str(CONF), config_name=name, version_base=VERSION_BASE)(task)()
     finally:
         sys.argv = given
-    if _failed:
-        lines = "\n".join(f"  {job}: {message}" for job, message in _failed.items())
-        _stop(f"{len(_failed)} jobs of the sweep failed; the others ran\n{lines}")
+    if failures:
+        raise InputError("\n".join([f"{len(failures)} of {next(jobs)} jobs of the sweep failed:", *failures]))
 
 
 def _run(name: str, schema: Schema, function: Task, config: DictConfig) -> float | None:
-    experiment, mistakes = build(config, schema)
     try:
-        if mistakes:
-            raise InputError(told(name, [mistake.text for mistake in mistakes]))
-        return function(experiment)
+        return _call(name, schema, function, config)
     except InputError as error:
-        _fail(str(error))
+        _stop(str(error), quiet=isinstance(error, ReportedError))
+
+
+def _call(name: str, schema: Schema, function: Task, config: DictConfig) -> float | None:
+    """Build the experiment and run it; errors of the disk are raised as InputError."""
+    experiment, mistakes = build(config, schema)
+    if mistakes:
+        raise InputError(told(name, [mistake.text for mistake in mistakes]))
+    try:
+        return function(experiment)
     except OSError as error:
         if error.errno not in DISK:
             raise
-        _fail(f"{error.strerror}{f': {error.filename}' if error.filename else ''}")
-    return None  # the job of a sweep that failed
+        raise InputError(f"{error.strerror}{f': {error.filename}' if error.filename else ''}") from error
 
 
-def _fail(message: str) -> None:
-    """End a single run; in a sweep, say which job failed and let the others run.
+def _is_sweep() -> bool:
+    return HydraConfig.initialized() and not OmegaConf.is_missing(HydraConfig.get().job, "num")
 
-    Raises:
-        InputError: In a sweep whose jobs are other processes: only an exception tells the first that one failed.
+
+def _run_job(name: str, schema: Schema, function: Task, config: DictConfig, failures: list[str]) -> float | None:
+    """Run one job of a sweep; print why it failed and let the next one run.
+
+    Hydra's own sweeper and launcher need no more than the list of failures at the end. Any other sweeper is given the
+    exception, as an optimiser must not take a failed job for a score, and a launcher in other processes has no other way.
     """
-    job = HydraConfig.get() if HydraConfig.initialized() else None
-    if job is None or job.mode != RunMode.MULTIRUN:
-        _stop(message)
-    if not str(job.launcher._target_).endswith(".BasicLauncher"):
-        raise
-    name = f"job {job.job.num} ({job.job.override_dirname.replace(',', ' ')})"
-    _failed[name] = message
-    sys.stderr.write(f"error: {name}: {message}\n")
+    hydra_config = HydraConfig.get()
+    try:
+        return _call(name, schema, function, config)
+    except Exception as error:
+        overrides = shlex.join(hydra_config.overrides.task)
+        first = (str(error).splitlines() or [""])[0]
+        message = first if isinstance(error, InputError) else f"{type(error).__name__}: {first}"
+        if not isinstance(error, InputError):
+            traceback.print_exc()
+        if not isinstance(error, ReportedError):
+            sys.stderr.write(f"error: job {hydra_config.job.num} ({overrides}): {error}\n")
+        own = ("BasicSweeper", "BasicLauncher")
+        if not all(str(node._target_).endswith(own) for node in (hydra_config.sweeper, hydra_config.launcher)):
+            raise
+        failures.append(f"  job {hydra_config.job.num} ({overrides}): {message}")
+        return None
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM, as cluster schedulers send it: the run ends as by the keyboard, its folder kept for resume=auto."""
+def sweep_folder() -> str | None:
+    """Return the folder of the sweep that this job belongs to, which tells sweeps apart; None outside a sweep."""
+    return str(HydraConfig.get().sweep.dir) if _is_sweep() else None
 
 
-def _stop_on_sigterm() -> None:
-    """Raise `Terminated` on SIGTERM, in this process alone: the helpers of a data loader end as they always do."""
-    if threading.current_thread() is not threading.main_thread():
-        return
-    own = os.getpid()
+def _handle_sigterm() -> None:
+    """Let SIGTERM end this process as Ctrl-C does; forked children, such as data workers, end as they did."""
+    process = os.getpid()
 
     def end(number: int, frame: object) -> None:
-        if os.getpid() != own:
-            os._exit(128 + number)
-        raise Terminated
+        if os.getpid() == process:
+            raise Terminated
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
 
-    signal.signal(signal.SIGTERM, end)
+    try:
+        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, end)
+    except ValueError:
+        pass  # not in the main thread, which alone is told of signals
 
 
-def _stop(message: str, status: int = 2) -> NoReturn:
+def _stop(message: str, status: int = 2, *, quiet: bool = False) -> NoReturn:
     """Print one message and end, inside Hydra too; with HYDRA_FULL_ERROR=1, let the traceback through instead."""
     if os.environ.get("HYDRA_FULL_ERROR") == "1" and sys.exc_info()[1] is not None:
         raise  # the exception that is being handled: this function is called nowhere else
-    sys.stderr.write(f"error: {message}\n")
+    if not quiet:
+        sys.stderr.write(f"error: {message}\n")
     sys.exit(status)
 
 
@@ -202,12 +226,6 @@ def _program() -> str:
     """Return how this program was called, without its arguments: "python -m embed.train"."""
     given = sys.argv[1:] if _given is None else _given
     return shlex.join(["python", *sys.orig_argv[1 : len(sys.orig_argv) - len(given)]])
-
-
-def sweep() -> str | None:
-    """Return the folder of the sweep that this job is of; None for a single run."""
-    job = HydraConfig.get() if HydraConfig.initialized() else None
-    return None if job is None or job.mode != RunMode.MULTIRUN else str(job.sweep.dir)
 
 
 def command() -> str:

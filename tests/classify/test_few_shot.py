@@ -78,7 +78,9 @@ def test_an_experiment_learns_from_few_rows_and_leaves_a_plain_classifier(
     run = run_of(tmp_path)
     record = json.loads((run / "record.json").read_text())
     metric = "average_precision" if multi else "f1_macro"
-    scores = {row["system"]: row["value"] for row in record["scores"] if row["metric"] == metric}
+    scores = {
+        row["system"]: row["value"] for row in record["scores"] if row["metric"] == metric and row["split"] == "test"
+    }
     assert best == record["selection"]["best"]
     assert scores["tuned"] > scores["majority"] + 0.2
     assert record["model"]["method"] == "few_shot"

@@ -267,7 +267,7 @@ def test_a_whole_run_is_the_baseline_and_works_where_finewise_is_not(
     (manifest,) = (tmp_path / "runs").rglob("run.json")
     folder = manifest.parent / "model"
     record = json.loads((manifest.parent / "record.json").read_text())
-    scores = {(row["system"], row["metric"]): row["value"] for row in record["scores"]}
+    scores = {(row["system"], row["metric"]): row["value"] for row in record["scores"] if row["split"] == "test"}
     assert scores["tuned", "accuracy"] == scores["knn", "accuracy"]
     assert record["model"]["method"] == "knn"
     assert record["model"]["neighbours"]["rows"] == 120

@@ -3,14 +3,44 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.config import ScoringConfig
+from embed.config import EmbedExperiment
 from embed.train import main
-from tests.embed.test_train import Make, only_run, record_of
+from finewise.config import DataConfig, ModelConfig, OptimConfig, RunConfig, SelectionConfig
+
+Make = Callable[..., EmbedExperiment]
+
+
+@pytest.fixture
+def make(tiny_model: Path, tmp_path: Path, learnable_pairs: Callable[..., list[tuple[str, str]]]) -> Make:
+    """Makes a small experiment."""
+    lines = "".join(f'"{anchor}","{positive}"\n' for anchor, positive in learnable_pairs(200))
+    (tmp_path / "train.csv").write_text(f"anchor,positive\n{lines}", encoding="utf-8")
+
+    def experiment(**parts: Any) -> EmbedExperiment:
+        return EmbedExperiment(
+            data=DataConfig(train=str(tmp_path / "train.csv")),
+            model=ModelConfig(name=str(tiny_model)),
+            optim=OptimConfig(epochs=1, batch_size=16, learning_rate=3e-3),
+            selection=SelectionConfig(evaluations=1),
+            run=RunConfig(root=str(tmp_path / "runs"), device="cpu"),
+            **parts,
+        )
+
+    return experiment
+
+
+def finished(tmp_path: Path) -> tuple[Path, dict[str, Any]]:
+    (file,) = (tmp_path / "runs").rglob("record.json")
+    return file.parent, json.loads(file.read_text(encoding="utf-8"))
+
 
 RECOMPUTE = """
 import csv, json, sys
@@ -39,7 +69,7 @@ assert not any(name.split(".")[0] in ("finewise", "benchmarks", "embed") for nam
 
 def test_ndcg_is_recomputed_with_sentence_transformers_and_pytrec_eval(make: Make, tmp_path: Path) -> None:
     main(make(scoring=ScoringConfig(metrics=["ndcg@10"], depth=50, export=True)))
-    run, record = only_run(tmp_path), record_of(tmp_path)
+    run, record = finished(tmp_path)
     reported = next(row for row in record["scores"] if (row["system"], row["split"]) == ("tuned", "test"))
     done = subprocess.run(
         [sys.executable, "-c", RECOMPUTE, str(run)], cwd=tmp_path, capture_output=True, text=True, check=False
@@ -50,7 +80,7 @@ def test_ndcg_is_recomputed_with_sentence_transformers_and_pytrec_eval(make: Mak
 
 def test_the_split_is_kept(make: Make, tmp_path: Path) -> None:
     main(make())
-    run, record = only_run(tmp_path), record_of(tmp_path)
+    run, record = finished(tmp_path)
     splits = {path.stem: pq.read_table(path) for path in (run / "splits").glob("*.parquet")}
     assert {"train", "dev", "test", "dev-corpus", "test-corpus"} == {*splits}
     assert len(splits["train"]) == record["data"]["rows"]["train"]
@@ -60,5 +90,4 @@ def test_the_split_is_kept(make: Make, tmp_path: Path) -> None:
     dev = [row for row in record["scores"] if row["split"] == "dev"]
     assert {row["system"] for row in dev} == {"tuned", "untuned", "bm25"}
     assert {row["split"] for row in record["comparisons"]} == {"test"}
-    assert record["selection"]["test_readers"] == {"runs": 1, "sweep": 1}
-    assert json.loads((tmp_path / "runs" / "test_readers.jsonl").read_text())["run"] == str(run.resolve())
+    assert [(row["benchmark"], row["reads"]) for row in record["selection"]["test_sets"]] == [("files", 1)]

@@ -591,7 +591,7 @@ class TestProcess:
         ran = [line.split()[-1] for line in done.stdout.splitlines() if line.startswith("ran")]
         assert ran == ["gone.csv", "fine.csv", "full.csv"]
         assert done.stderr.endswith(
-            "error: 2 jobs of the sweep failed; the others ran\n"
+            "error: 2 of 3 jobs of the sweep failed:\n"
             "  job 0 (data.train=gone.csv): gone.csv: no such file\n"
             "  job 2 (data.train=full.csv): No space left on device: full.csv\n"
         )
