@@ -2,6 +2,7 @@
 
 from benchmarks.metrics.classes import check_metric
 from benchmarks.slices import check_slice
+from benchmarks.stats.design import Design, warn_of_few
 from classify.config import ClassifyExperiment, FewShot
 from classify.decide import check_config
 from classify.losses_config import loss_for
@@ -23,6 +24,7 @@ def load(experiment: ClassifyExperiment, run: Run) -> LabelledData:
     data = load_labels(experiment.data, experiment.audit, experiment.seed, limit=token_limit(experiment.model))
     for part in (data.train, data.dev, data.test):
         write_split(run.dir, part.split, {"file": [part.reference] * len(part), "number": part.numbers})
+    warn_of_few(f"{data.test.name} (test)", Design.of(len(data.test), clusters=data.test.groups))
     if isinstance(experiment.method, FewShot):  # here, so that the baselines learn from the same rows
         data = with_shots(data, experiment.method.shots, experiment.seed)
     if run.is_first:

@@ -15,6 +15,7 @@ def main(experiment: TokensExperiment) -> float:
     What is imported here is imported where it is needed: a mistake in the settings is answered before torch is there.
     """
     from benchmarks.result import show
+    from benchmarks.stats.design import Design, warn_of_few
     from classify.spans.load import check_references, load
     from finewise.console import err
     from finewise.data.exported import write_split
@@ -32,6 +33,7 @@ def main(experiment: TokensExperiment) -> float:
             data = load(experiment)
             for part in (data.train, data.dev, data.test):
                 write_split(run.dir, part.split, {"file": [part.reference] * len(part), "number": part.numbers})
+            warn_of_few(f"{data.test.name} (test)", Design.of(len(data.test), clusters=data.test.groups))
             if run.is_first:
                 err.print(data.report, soft_wrap=True)
         with run.stage("imports"):

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datasets import disable_progress_bars
 
 from benchmarks.retrieval import check as check_set
+from benchmarks.retrieval import clusters_of, judged
+from benchmarks.stats.design import Design, warn_of_few
 from embed.config import EmbedExperiment
 from finewise.console import err
 from finewise.contrastive.rows import TrainingRows, training_rows
@@ -60,6 +62,8 @@ def load(experiment: EmbedExperiment, run: Run) -> EmbedData:
     tests = [data.test, *benchmarks] if experiment.own_test else benchmarks
     for task in (data.dev, *tests):
         check_set(task)
+    for task in tests:
+        warn_of_few(f"{task.name} ({task.split})", Design.of(len(judged(task).query_ids), clusters=clusters_of(task)))
     if run.is_first:
         write_split(run.dir, "train", {"file": [data.train.reference] * len(data.train), "number": data.train.numbers})
         write_retrieval_split(run.dir, data.dev, "dev")

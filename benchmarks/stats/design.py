@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from finewise.console import say
+
 Numbers = NDArray[np.intp]
 
 FEWEST_ROWS = 50
@@ -116,6 +118,12 @@ class Design:
     def over_seeds(self) -> "Design":
         """Return the design whose units are the training runs."""
         return replace(self, units=self.seeds, strata=np.zeros(self.runs, np.intp), seeds=np.zeros(self.size, np.intp))
+
+
+def warn_of_few(name: str, design: Design) -> None:
+    """Warn, before hours are spent, that a test set is too small for its comparisons to be tested."""
+    if design.too_few:
+        say(f"warning: {name}: {design.too_few}; scores get wide intervals and comparisons no p-value: hold out more")
 
 
 def _numbered(values: Sequence[Any] | NDArray[Any]) -> Numbers:
