@@ -43,7 +43,9 @@ def ending(record: Mapping[str, Any], name: Callable[[str], str], number: Callab
     scores = dict(history)
     last = history[-1][0]
     fell = selection["fell_from"]
-    if len(history) == 1:
+    if best not in scores:
+        what = f"dev {metric} was best before any step ({number(selection['best'])}): the model is kept as it was"
+    elif len(history) == 1:
         what = (
             f"dev {metric} was measured once ({number(history[0][1])}), which does not show whether it was still rising; "
             "raise selection.evaluations"

@@ -31,6 +31,14 @@ def fused(model: nn.Module) -> Iterator[None]:
             del module.forward
 
 
+def supported() -> bool:
+    """Return whether this processor has the instructions that oneDNN's bf16 layers need."""
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    has = torch.cpu.get_capabilities()
+    return bool(has.get("avx_ne_convert") or all(has.get(f"avx512_{part}") for part in ("bw", "vl", "dq")))
+
+
 def _possible(model: nn.Module) -> bool:
     parameter = next(model.parameters(), None)
     return (
@@ -39,7 +47,7 @@ def _possible(model: nn.Module) -> bool:
         and not torch.is_grad_enabled()
         and torch.is_autocast_enabled("cpu")
         and torch.get_autocast_dtype("cpu") is BF16
-        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        and supported()
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
         and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
     )

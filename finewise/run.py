@@ -371,7 +371,7 @@ class Run:
             **content,
             "cost": cost,
         }
-        if "selection" in whole:
+        if "selection" in whole and whole.get("scores"):
             own = whole["selection"].get("test_reads", 1)
             reads = record.test_reads(self._root, whole["scores"], whole["sweep"], own)
             whole["selection"] = {**whole["selection"], "test_sets": reads}

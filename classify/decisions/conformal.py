@@ -104,7 +104,7 @@ def spread(level: float, rows: int) -> tuple[float, float]:
     It has the distribution Beta(k, n + 1 - k) with k = ceil((n + 1) * level), for scores without ties.
 
     >>> [round(end, 3) for end in spread(0.9, 100)]
-    [0.838, 0.95]
+    [0.836, 0.951]
     """
     rank = math.ceil((rows + 1) * level - 1e-9)
     return float(beta.ppf(0.025, rank, rows + 1 - rank)), float(beta.ppf(0.975, rank, rows + 1 - rank))

@@ -5,6 +5,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -232,9 +233,9 @@ def test_a_teacher_of_another_split_is_refused(make: Make, tmp_path: Path) -> No
     main(make(data=drawn, run=RunConfig(root=str(tmp_path / "teacher"), device="cpu")))
     method = Distil(teacher=str(model_of(tmp_path / "teacher")), layers=1)
     with pytest.raises(
-        InputError, match=r"^method\.teacher: the run in .* trained on rows that are .* now.* set seed=42"
+        InputError, match=r"^method\.teacher: the run in .* trained on rows that are .* now.* set data\.split_seed=42"
     ):
-        main(make(data=drawn, method=method, seed=1))
+        main(make(data=replace(drawn, split_seed=1), method=method))
 
 
 def test_wrong_numbers_are_refused(make: Make) -> None:

@@ -16,7 +16,14 @@ from finewise.settings.schema import Schema
 
 
 def score(system: str, metric: str, value: float) -> dict[str, Any]:
-    return {"system": system, "metric": metric, "value": value, "low": value - 0.02, "high": value + 0.02}
+    return {
+        "split": "test",
+        "system": system,
+        "metric": metric,
+        "value": value,
+        "low": value - 0.02,
+        "high": value + 0.02,
+    }
 
 
 def record(command: str = "", *, data: str = "debian-tags", second: str = "average_precision") -> dict[str, Any]:

@@ -182,6 +182,7 @@ def test_warm_caches_change_the_time_and_nothing_else(
         record = json.loads((folder / "record.json").read_text())
         for key in ("experiment", "started", "finished", "cost", "device"):
             record.pop(key)
+        assert [row["reads"] for row in record["selection"].pop("test_sets")] == [len(found) + 1]
         lines = [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
         curve = [
             {key: value for key, value in line.items() if not re.search("runtime|per_second", key)} for line in lines
@@ -189,7 +190,7 @@ def test_warm_caches_change_the_time_and_nothing_else(
         found.append(((folder / "model" / "model.safetensors").read_bytes(), record, curve))
         told = capsys.readouterr().err
         told_of = [line for line in told.splitlines() if "from the cache" in line]
-        assert len(told_of) == (0 if name == "cold" else 3), told  # untuned on dev and test, bm25 on test
+        assert len(told_of) == (0 if name == "cold" else 4), told  # untuned and bm25, on dev and test
     assert found[0] == found[1]
 
 

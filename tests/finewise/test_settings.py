@@ -455,7 +455,7 @@ class TestHelp:
         assert "embed-matryoshka" in text
         assert "audit.leakage=refuse" in text
         assert "refuse | drop | allow" in text
-        assert "loss.margin=0.3" in text  # also of the losses that are not the default
+        assert "loss.margin=null" in text  # also of the losses that are not the default
         assert "data.train=" in text
         assert max(map(len, text.splitlines())) <= 100
 
