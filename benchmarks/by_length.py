@@ -86,7 +86,12 @@ class ByLength:
     def design(self) -> Design:
         """Which examples vary together."""
         return Design.of(
-            len(self.ids), clusters=self.clusters, strata=self.strata, seeds=self.groups, examples=self.ids
+            len(self.ids),
+            clusters=self.clusters,
+            strata=self.strata,
+            seeds=self.groups,
+            examples=self.ids,
+            sizes=self.weights if self.metric == PERPLEXITY else None,  # a piece is a cluster of tokens
         )
 
     @property
@@ -161,7 +166,8 @@ def compare(a: ByLength, b: ByLength) -> list[Comparison]:
                 f"cannot compare {a.system} with {b.system} on {a.benchmark} at {length} tokens: they read different examples "
                 f"({len(one.ids)} and {len(other.ids)}); score both with the same settings"
             )
-        varied = jackknife(_difference(one, other), one.design, biased=False)
+        design = one.design if one.clusters is not None else other.design
+        varied = jackknife(_difference(one, other), design, biased=False)
         (test,) = paired_tests(varied, [one.bounds])
         found += comparison_rows(a, b, {f"{a.metric}@{length}": test})
     return found

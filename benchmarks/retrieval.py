@@ -186,7 +186,7 @@ def compare(a: Result, b: Result) -> list[Comparison]:
     """
     check_comparable(a, b)
     metrics = [metric for metric in a.per_query if metric in b.per_query]
-    design = Design.of(len(a.query_ids), clusters=a.clusters)
+    design = Design.of(len(a.query_ids), clusters=b.clusters if a.clusters is None else a.clusters)
     varied = jackknife(_means(_matrix(a, metrics) - _matrix(b, metrics)), design, biased=False)
     found = paired_tests(varied, [UNIT] * len(metrics))
     return comparison_rows(a, b, dict(zip(metrics, found, strict=True)))
@@ -219,17 +219,19 @@ def _means(values: Values) -> Compute:
 def clusters_of(task: RetrievalSet) -> NDArray[np.integer[Any]] | None:
     """Return the cluster of each judged query, (Q,); None where each is alone.
 
-    Queries of one group of the data vary together. Without groups, where every query has one relevant document, so do those
-    of one document: several questions about one page are not several independent queries.
+    Queries of one group of the data vary together. Without groups, so do those with the same relevant documents: several
+    questions about one page are not several independent queries.
     """
     part = judged(task)
     if part.clusters is not None:
         return np.asarray(part.clusters)
-    relevant = [[document for document, grade in part.qrels[query].items() if grade > 0] for query in part.query_ids]
-    if any(len(documents) != 1 for documents in relevant):
-        return None
-    documents, clusters = np.unique([each for (each,) in relevant], return_inverse=True)
-    return clusters.reshape(-1) if len(documents) < len(relevant) else None
+    number: dict[frozenset[str], int] = {}
+    clusters = []
+    for query in part.query_ids:
+        relevant = frozenset(document for document, grade in part.qrels[query].items() if grade > 0)
+        # A query without a relevant document is alone.
+        clusters.append(number.setdefault(relevant or frozenset([f"\0{query}"]), len(number)))
+    return np.array(clusters) if len(number) < len(clusters) else None
 
 
 def judged(task: RetrievalSet) -> RetrievalSet:

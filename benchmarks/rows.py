@@ -67,7 +67,7 @@ def corrected(comparisons: list[Comparison]) -> list[Comparison]:
     """
     families: dict[tuple[str, str], list[int]] = {}
     for place, item in enumerate(comparisons):
-        if item.p is not None:
+        if item.p is not None and item.p == item.p:  # no NaN of an old record
             families.setdefault((family(item.metric), item.split), []).append(place)
     found = list(comparisons)
     for places in families.values():

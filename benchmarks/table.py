@@ -104,7 +104,8 @@ def probability(p: float | None) -> str:
 
 def significance(comparison: Comparison) -> float | None:
     """Return the p-value that decides: corrected for the comparisons of its table, where that was done."""
-    return comparison.p if comparison.p_adjusted is None else comparison.p_adjusted
+    p = comparison.p if comparison.p_adjusted is None else comparison.p_adjusted
+    return None if p is None or p != p else p
 
 
 def shown(comparison: Comparison) -> bool:
@@ -224,7 +225,9 @@ def _cells(
     by_row: dict[tuple[str, str, str], dict[str, Score]] = {}
     for score in scores:
         by_row.setdefault((score.benchmark, score.split, score.system), {})[score.metric] = score
-    compared = {(item.benchmark, item.b): item for item in comparisons if item.metric == headline}
+    compared = {
+        (item.benchmark, item.b): item for item in comparisons if item.metric == headline and item.split != "dev"
+    }
     subjects = {item.a.partition("@")[0] for item in compared.values()}  # tuned@128 is tuned, cut to 128 dimensions
     header = ["benchmark", "system", *map(label, metrics)]
     if compared:

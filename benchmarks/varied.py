@@ -33,7 +33,7 @@ def intervals(result: Classified, metrics: Sequence[str]) -> dict[str, Interval]
 
 def paired_tests(a: Classified, b: Classified, metrics: Sequence[str]) -> dict[str, PairedTest]:
     """Return a minus b for each metric that has intervals; both are of the same rows."""
-    design = Design.of(len(a), clusters=a.groups)
+    design = Design.of(len(a), clusters=b.groups if a.groups is None else a.groups)
     found: dict[str, PairedTest] = {}
     for names in _passes(metrics):
         alike = _alike([a, b]) if not METRICS[names[0]].probabilities else None

@@ -16,6 +16,7 @@ Numbers = NDArray[np.intp]
 
 FEWEST_ROWS = 50
 FEWEST_CLUSTERS = 10
+FEWEST_EFFECTIVE = 5
 """Below these a comparison is not tested; from there on tests hold their level (`python -m benchmarks.stats.calibrate`)."""
 
 
@@ -26,14 +27,16 @@ class Design:
     Attributes:
         units: (N,) the unit of each row, numbered from 0: a row of its own, or the cluster that it shares with others (texts of
             one customer, depths of one needle sample, pieces of one novel).
-        clustered: Whether some unit has several rows (of one seed).
+        rows: How many rows the units hold together, each example of several seeds counted once.
+        largest: (U,) rows of each unit.
         strata: (U,) the stratum of each unit, numbered from 0: parts of which the sample always has so many units, such as
             the tasks of an average.
         seeds: (N,) which of several training runs a row is of, numbered from 0; every run reads the same units.
     """
 
     units: Numbers
-    clustered: bool
+    rows: int
+    largest: Numbers
     strata: Numbers
     seeds: Numbers
 
@@ -46,6 +49,7 @@ class Design:
         strata: Sequence[Any] | NDArray[Any] | None = None,
         seeds: Sequence[Any] | NDArray[Any] | None = None,
         examples: Sequence[Any] | NDArray[Any] | None = None,
+        sizes: NDArray[np.floating[Any]] | None = None,
     ) -> "Design":
         """Number clusters, strata and seeds.
 
@@ -55,6 +59,7 @@ class Design:
             strata: (N,) equal for rows of one stratum; clusters of different strata are different clusters. None: one.
             seeds: (N,) equal for rows of one training run; None: one run.
             examples: (N,) equal for the same example read by several runs; None: every row is an example.
+            sizes: (N,) how many rows each example stands for: the tokens of a piece of text; None: one.
 
         Raises:
             ValueError: There is no row.
@@ -66,9 +71,12 @@ class Design:
         group = example if clusters is None else _numbered(clusters)
         _, first, units = np.unique(np.stack([stratum, group]), axis=1, return_index=True, return_inverse=True)
         units = units.reshape(-1)
+        once = np.unique(np.stack([stratum, example]), axis=1, return_index=True)[1]
+        held = np.bincount(units[once], None if sizes is None else sizes[once], minlength=len(first)).astype(np.intp)
         return cls(
             units=units,
-            clustered=len(first) < len(np.unique(np.stack([stratum, example]), axis=1).T),
+            rows=int(held.sum()),
+            largest=held,
             strata=stratum[first],
             seeds=_numbered(np.zeros(size) if seeds is None else seeds),
         )
@@ -89,6 +97,11 @@ class Design:
         return int(self.seeds.max()) + 1
 
     @property
+    def clustered(self) -> bool:
+        """Whether some unit has several rows."""
+        return self.rows > self.count
+
+    @property
     def clusters(self) -> int | None:
         """How many clusters there are; None where every example is alone."""
         return self.count if self.clustered else None
@@ -96,11 +109,18 @@ class Design:
     @property
     def too_few(self) -> str | None:
         """Why a comparison cannot be tested; None where it can."""
-        fewest = FEWEST_CLUSTERS if self.clustered else FEWEST_ROWS
-        if self.count >= fewest:
-            return None
-        what = "clusters" if self.clustered else "rows"
-        return f"too few to test: {self.count} {what}, {fewest} are needed"
+        if self.rows < FEWEST_ROWS:
+            return f"too few to test: {self.rows} rows, {FEWEST_ROWS} are needed"
+        if self.count < FEWEST_CLUSTERS:
+            return f"too few to test: {self.count} clusters, {FEWEST_CLUSTERS} are needed"
+        if np.bincount(self.strata).min() < 2:
+            return "too few to test: a stratum has one unit, 2 are needed"
+        effective = self.rows**2 / float(np.square(self.largest.astype(np.float64)).sum())
+        if effective < FEWEST_EFFECTIVE:
+            return (
+                f"too few to test: {self.count} clusters of such unequal sizes count as {effective:.1f}, 5 are needed"
+            )
+        return None
 
     @property
     def words(self) -> str:

@@ -113,7 +113,8 @@ def _exact(value: float, centre: float, error: float, t: float, design: Design) 
 
 def _test(value: float, centre: float, error: float, freedom: float, design: Design, bounds: Range) -> PairedTest:
     if np.isnan(error):
-        return PairedTest(value, None, None, None, "not defined when some rows are left out", None)
+        reason = design.too_few or "not defined when some rows are left out"
+        return PairedTest(value, None, None, None, reason, None)
     low, high = bounds
     t = quantile(freedom)
     width = high - low if low is not None and high is not None else 0.0

@@ -105,7 +105,7 @@ def _variance(
     compute: Compute, design: Design, values: Values, alike: Numbers | None, biased: bool, most: int, seed: int
 ) -> tuple[Values, Values, Values]:
     """Return the centre, the variance and the degrees of freedom of each metric, (M,)."""
-    if design.count < 2:
+    if np.bincount(design.strata).min() < 2:  # a stratum of one unit does not say how much it varies
         return values, np.full(len(values), np.nan), np.ones(len(values))
     found = _deletions(design, alike, most, seed)
     without = _left_out(compute, found, 0.0)
@@ -128,6 +128,8 @@ def _variance(
     most_free = max(1.0, float(found.units.sum() - strata))
     with np.errstate(divide="ignore", invalid="ignore"):
         freedom = (1 if biased else 2) * np.square(variance) / np.maximum(unevenness, 0)
+    # Sums in another order differ in the last digits, which is no variation.
+    variance[variance < np.square(1e-12 * np.maximum(1, np.abs(values)))] = 0
     freedom = np.clip(np.where(np.isnan(freedom), most_free, freedom), 1.0, most_free)
     return centre, variance, freedom
 

@@ -95,6 +95,31 @@ def test_too_few_are_not_tested(rows, clusters, words):
     assert (found.p, found.test) == (None, words)
 
 
+def test_a_shared_cluster_does_not_make_a_small_sample_testable():
+    found = difference(np.r_[np.ones(9), np.zeros(3)], UNIT, clusters=[0, 0, *range(1, 11)])
+    assert (found.p, found.test) == (None, "too few to test: 12 rows, 50 are needed")
+
+
+def test_one_cluster_that_holds_nearly_all_rows_is_not_ten_clusters():
+    found = difference(np.random.default_rng(0).normal(size=1000), clusters=np.minimum(np.arange(1000) // 10, 9)[::-1])
+    assert found.p is None
+    assert "count as" in found.test
+
+
+def test_a_stratum_of_one_row_says_nothing_of_its_variation():
+    strata = np.r_[np.zeros(99), 1]
+    found = difference(np.random.default_rng(0).integers(0, 2, 100).astype(float), UNIT, strata=strata)
+    assert (found.low, found.p, found.test) == (None, None, "too few to test: a stratum has one unit, 2 are needed")
+
+
+@pytest.mark.parametrize("count", [1, 3, 7])
+def test_rounding_is_no_variation(count):
+    values = np.full(90, 0.7)
+    found = interval(values, UNIT, strata=np.arange(90) % count)
+    assert found.low < 0.7 < found.high
+    assert difference(values - 0.7, UNIT, strata=np.arange(90) % count).p == 1
+
+
 def test_strata_are_left_out_from_one_by_one():
     rng = np.random.default_rng(0)
     tasks = np.repeat([0, 1], 100)
