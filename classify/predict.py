@@ -15,7 +15,7 @@ def main(config: PredictConfig) -> float | None:
 
     from classify.agreement import Agreement
     from classify.saved import read_decisions, read_space
-    from classify.table import Texts, check_output, written
+    from classify.table import Texts, check_delimiter, check_output, written
     from finewise.references import check_model_folder
 
     folder = check_model_folder(Path(config.model.folder).expanduser(), config.model.folder)
@@ -25,6 +25,8 @@ def main(config: PredictConfig) -> float | None:
         decisions.check_level(config.level)
     texts = Texts(config.data.file, config.text)
     path = check_output(config.output, texts.path)
+    if decisions.multi or config.level is not None:
+        check_delimiter(path, config.delimiter, decisions.names)
     kinds = {
         "predicted": pa.list_(pa.string()) if decisions.multi else pa.string(),
         "probability": pa.list_(pa.float64()) if decisions.multi else pa.float64(),
@@ -32,13 +34,20 @@ def main(config: PredictConfig) -> float | None:
     } | ({} if config.level is None else {"set": pa.list_(pa.string())})
     new = {config.prefix + name: kind for name, kind in kinds.items()}
     score = Agreement(config, texts, decisions.names, decisions.multi) if config.score else None
-    rows = 0
+    rows = empty = 0
     for chunk in texts.chunks():  # whatever is wrong with a row is found before hours of work
         rows += len(chunk.texts)
+        empty += sum(not text.strip() for text in chunk.texts)
         if score is not None:
             score.read(chunk)
     if taken := [name for name in new if name in texts.columns()]:
         raise InputError(f"{config.data.file} has a column '{taken[0]}' already; set prefix=model_ or another")
+
+    if empty:
+        say(
+            f"note: {empty} of {rows} rows of {config.data.file} have no text (empty or null); they are kept, "
+            "and labelled as empty texts"
+        )
 
     from classify.predictor import Predictor
 

@@ -92,27 +92,31 @@ class Texts:
             raise InputError(f"{self.name} has no column '{column}'; it has: {', '.join(known)}; {hint}")
 
     def chunks(self) -> Iterator[Chunk]:
-        """Yield all rows.
+        """Yield all rows. A text that is missing is empty, as it is in a CSV file.
 
         Raises:
-            InputError: A text is missing or is none.
+            InputError: A text is a number, a list or another thing.
         """
         if isinstance(self._source, ParquetSource):
             yield from self._batches(self._source)
             return
         numbers: list[int] = []
+        texts: list[str] = []
         records: list[dict[str, Any]] = []
         characters = 0
         for number, record in self._source.records():
-            text = self._text(record.get(self.column), number)
+            if self.column not in record:
+                raise InputError(f"{self.name}: {self.unit} {number} has no '{self.column}'; every row must have it")
+            text = self._text(record[self.column], number)
             numbers.append(number)
+            texts.append(text)
             records.append(dict(record))
             characters += len(text)
             if len(records) >= CHUNK_ROWS or characters >= CHUNK_CHARACTERS:
-                yield Chunk(numbers=numbers, texts=[row[self.column] for row in records], records=records)
-                numbers, records, characters = [], [], 0
+                yield Chunk(numbers=numbers, texts=texts, records=records)
+                numbers, texts, records, characters = [], [], [], 0
         if records:
-            yield Chunk(numbers=numbers, texts=[row[self.column] for row in records], records=records)
+            yield Chunk(numbers=numbers, texts=texts, records=records)
 
     def _batches(self, source: ParquetSource) -> Iterator[Chunk]:
         start = 1
@@ -126,8 +130,8 @@ class Texts:
                 yield Chunk(numbers=numbers, texts=texts, records=records, batch=batch)
 
     def _text(self, cell: Any, number: int) -> str:
-        if isinstance(cell, str):
-            return cell
+        if cell is None or isinstance(cell, str):
+            return cell or ""
         raise InputError(f"{self.name}: {self.unit} {number}: '{self.column}' must be a text; got {shown(cell)}")
 
 
@@ -149,6 +153,20 @@ def check_output(output: str, data: Path) -> Path:
     if path.exists() and path.samefile(data):
         raise InputError(f"output={output} is the file that is read; name another")
     return path
+
+
+def check_delimiter(path: Path, delimiter: str, names: Sequence[str]) -> None:
+    """Refuse a delimiter that would cut a name in two when lists of names are read back from a CSV file.
+
+    Raises:
+        InputError: A name holds it.
+    """
+    torn = [name for name in names if delimiter in name]
+    if torn and extension(path) in (".csv", ".tsv"):
+        raise InputError(
+            f"delimiter={delimiter}: the label '{torn[0]}' holds it, so a list of labels in {path.name} could not be "
+            "read back; set another delimiter, or write a .jsonl file"
+        )
 
 
 @contextmanager
@@ -195,8 +213,15 @@ def _delimited(
 ) -> Iterator[Writer]:
     separator = "\t" if ".tsv" in part.name else ","
     with part.open("w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file, delimiter=separator, lineterminator="\n")
-        rows.writerow([*columns, *new])
+        plain = csv.writer(file, delimiter=separator, lineterminator="\n")
+        quoted = csv.writer(file, delimiter=separator, lineterminator="\n", quoting=csv.QUOTE_ALL)
+
+        def write_row(cells: list[Any]) -> None:
+            # The writer leaves a lone carriage return unquoted, and readers end the row there.
+            has_return = any(isinstance(cell, str) and "\r" in cell for cell in cells)
+            (quoted if has_return else plain).writerow(cells)
+
+        write_row([*columns, *new])
 
         def write(chunk: Chunk, added: Mapping[str, Sequence[Any]]) -> None:
             for place, record in enumerate(chunk.records):
@@ -205,7 +230,7 @@ def _delimited(
                 cells += [
                     delimiter.join(map(str, value)) if isinstance(value, list) else _cell(value) for value in values
                 ]
-                rows.writerow(cells)
+                write_row(cells)
 
         yield write
 

@@ -10,7 +10,7 @@ from finewise.config import AuditConfig, DataConfig
 from finewise.console import say
 from finewise.contrastive.config import LOSSES, LossConfig, MultipleNegativesRanking, Triplet
 from finewise.data.keys import pair_keys, text_keys
-from finewise.data.pairs import Pairs
+from finewise.data.pairs import Pairs, graded
 from finewise.errors import InputError
 
 
@@ -148,6 +148,8 @@ def _positive_only(pairs: Pairs, threshold: float, loss: str, scored: list[str])
             f"data.relevant_score={threshold:g} (scores reach from {scores.min():g} to {scores.max():g}); "
             "set data.relevant_score" + "".join(f", or {other} to learn the scores themselves" for other in scored)
         )
+    if scores.max() > 1 >= threshold and bool((scores == np.round(scores)).all()):
+        say(f"note: {graded(scores, threshold, 'of the training rows')}")
     if len(keep) < len(pairs):
         say(
             f"note: {len(pairs) - len(keep)} of {len(pairs)} rows score below data.relevant_score={threshold:g}: "

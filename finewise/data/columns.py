@@ -17,13 +17,14 @@ ANCHORS = (
     "premise",
     "title",
     "prompt",
+    "instruction",
     "input",
     "source",
     "short",
 )
 POSITIVES = (
     *("answer", "document", "passage", "context", "response", "sentence2", "sentence_2", "text2", "hypothesis"),
-    *("paraphrase", "output", "target", "body", "text", "long", "pos"),
+    *("completion", "paraphrase", "output", "target", "body", "text", "long", "pos"),
 )
 USUAL = {
     "anchor": ANCHORS,
@@ -99,21 +100,14 @@ def _numbered(columns: Sequence[str], stem: str) -> list[str]:
 
 
 def _missing(missing: list[tuple[str, str]], columns: Sequence[str], config: ColumnsConfig, name: str) -> str:
+    """Say what is missing, with a line to copy: a column is suggested by its name, never by its place in the file."""
     free = [column for column in columns if column not in (config.anchor, config.positive)]
     overrides = []
     for role, wanted in missing:
         lower = {column.lower(): column for column in free}
         close = get_close_matches(wanted.lower(), list(lower), n=1, cutoff=0.6)
         usual = [lower[word] for word in USUAL.get(role, ()) if word in lower]
-        guess = (
-            lower[close[0]]
-            if close
-            else usual[0]
-            if usual
-            else free[0]
-            if free and role in ("anchor", "positive")
-            else None
-        )
+        guess = lower[close[0]] if close else usual[0] if usual else None
         if guess is not None:
             free.remove(guess)
         overrides.append(f"data.columns.{role}={_quoted(guess) if guess else 'NAME'}")

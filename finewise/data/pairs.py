@@ -267,3 +267,14 @@ def _check_usable(
     positives = np.fromfile(folder / "positive.u8", dtype=np.uint64)
     if (anchors == anchors[0]).all() and (positives == positives[0]).all():
         raise InputError(f"{reference}: all {kept} rows are the same pair; there is nothing to learn from")
+
+
+def graded(scores: NDArray[np.floating], threshold: float, what: str) -> str:
+    """Return how many rows have each whole score of a scale, and which of them count as positive."""
+    values, counts = np.unique(scores, return_counts=True)
+    parts = [f"{value:g} ({count})" for value, count in zip(values, counts, strict=True)]
+    shown = ", ".join(parts if len(parts) <= 12 else [*parts[:6], "...", *parts[-5:]])
+    return (
+        f"the scores {what} are a scale, score (rows): {shown}; from data.relevant_score={threshold:g} on "
+        f"({int((scores >= threshold).sum())} of {len(scores)} rows) they count as positive: set it where yours begin"
+    )

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from finewise.console import say
 from finewise.data.beir import retrieval_set
 from finewise.data.keys import Keys, combine, digest_texts, mix, text_keys
-from finewise.data.pairs import Pairs
+from finewise.data.pairs import Pairs, graded
 from finewise.data.retrieval import RetrievalSet
 from finewise.data.store import entry, made_by
 from finewise.errors import InputError
@@ -345,6 +346,8 @@ def _relevant(pairs: Pairs, split: str, threshold: float) -> NDArray[np.bool_]:
             f"data.relevant_score={threshold:g} does not fit: {span}; set data.relevant_score on that scale, such as "
             f"{low + 0.75 * (high - low):.3g}"
         )
+    if not fractions and high > 1 >= threshold:
+        say(f"note: {graded(scores, threshold, f'of {split} in {pairs.reference}')}")
     return relevant
 
 

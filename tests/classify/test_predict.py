@@ -210,8 +210,7 @@ def test_mistakes_are_one_line_and_leave_no_file(classifier, tmp_path, change, m
     ("line", "message"),
     [
         ('{"text": 5}', r"line 2: 'text' must be a text; got the number 5"),
-        ('{"text": null}', "line 2: 'text' must be a text; got null"),
-        ('{"other": "x"}', "line 2: 'text' must be a text; got null"),
+        ('{"other": "x"}', "line 2 has no 'text'"),
     ],
 )
 def test_a_row_without_a_text_is_named(classifier, tmp_path, line, message):
@@ -242,3 +241,40 @@ def test_folders_that_hold_no_fitting_classifier(classifier, tmp_path, vocabular
     (folder / "config.json").write_text(json.dumps(config | {"architectures": ["BertModel"]}))
     with pytest.raises(InputError, match="holds BertModel, which is no text classifier"):
         Predictor.load(folder, device="cpu")
+
+
+@pytest.mark.parametrize("source", [".jsonl", ".csv", ".parquet"])
+def test_rows_without_a_text_are_kept_and_counted_in_every_format(classifier, tmp_path, capsys, source):
+    rows = [{"id": "1", "text": "a b"}, {"id": "2", "text": None}]
+    data, output = tmp_path / f"in{source}", tmp_path / "out.jsonl"
+    if source == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), data)
+    elif source == ".csv":
+        data.write_text("id,text\n1,a b\n2,\n")
+    else:
+        data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run(classifier, data, output)
+    found = [json.loads(line) for line in output.read_text().splitlines()]
+    assert [row["id"] for row in found] == ["1", "2"]
+    assert found[1]["predicted"] == Predictor.load(classifier, device="cpu").predict([""])[0]["predicted"]
+    assert "1 of 2 rows" in " ".join("".join(capsys.readouterr()).split())
+
+
+@pytest.mark.parametrize("kind", [".csv", ".tsv"])
+def test_carriage_returns_in_texts_are_read_back(classifier, tmp_path, kind):
+    data, output = tmp_path / "in.jsonl", tmp_path / f"out{kind}"
+    written = ["one\rtwo", "three", "\r\nfour\r"]
+    data.write_text("".join(json.dumps({"text": text}) + "\n" for text in written))
+    run(classifier, data, output)
+    run(classifier, output, tmp_path / "again.jsonl", prefix="again_")
+    again = [json.loads(line)["text"] for line in (tmp_path / "again.jsonl").read_text().splitlines()]
+    assert again == written
+
+
+def test_a_delimiter_that_a_label_holds_is_refused_at_the_start(tagger, texts, tmp_path):
+    data = tmp_path / "in.jsonl"
+    data.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    with pytest.raises(InputError, match=r"^delimiter=n: the label 'animal' holds it"):
+        run(tagger, data, tmp_path / "out.csv", delimiter="n")
+    assert not (tmp_path / "out.csv").exists()
+    run(tagger, data, tmp_path / "out.jsonl", delimiter="n")

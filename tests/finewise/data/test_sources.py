@@ -361,8 +361,12 @@ def test_a_missing_column_names_the_columns_and_the_override(jsonl: Writer) -> N
             columns=ColumnsConfig(anchor="questoin", positive="answer"))  # fmt: skip
     refused(name, "no column 'sim'", "data.columns.score=NAME",
             columns=ColumnsConfig(anchor="question", positive="answer", score="sim"))  # fmt: skip
-    refused(write("x.csv", "query,text here\n1,2\n"), "no column 'anchor'", "data.columns.anchor=query",
-            "data.columns.positive=\"'text here'\"")  # fmt: skip
+    refused(write("x.csv", "query,my positives\n1,2\n"), "no column 'anchor'", "data.columns.anchor=query",
+            "data.columns.positive=\"'my positives'\"")  # fmt: skip
+    refused(
+        jsonl([{"response": "a", "instruction": "b"}]), "data.columns.anchor=instruction data.columns.positive=response"
+    )
+    refused(jsonl([{"foo": "a", "bar": "b"}]), "data.columns.anchor=NAME data.columns.positive=NAME")
 
 
 def test_a_column_cannot_play_two_roles(jsonl: Writer) -> None:

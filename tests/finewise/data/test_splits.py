@@ -153,6 +153,13 @@ def test_scores_decide_what_is_relevant(jsonl: Writer) -> None:
         to_retrieval(read(wide), "mine", "dev", relevant_score=0.6)
 
 
+def test_whole_scores_of_a_scale_are_told_with_counts(jsonl: Writer, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [("a", "x", 0), ("a", "y", 1), ("b", "x", 1), ("c", "y", 5)]
+    to_retrieval(read(jsonl([{"anchor": a, "positive": p, "score": s} for a, p, s in rows])), "mine", "dev")
+    told = " ".join("".join(capsys.readouterr()).split())
+    assert "score (rows): 0 (1), 1 (2), 5 (1); from data.relevant_score=0.5 on (3 of 4 rows) they count" in told
+
+
 def test_a_subset_keeps_the_relevant_documents_of_its_queries(jsonl: Writer, pairs: Maker) -> None:
     whole = to_retrieval(read(jsonl(pairs(200))), "mine", "dev")
     assert subset(whole, None, 500, seed=0) is whole
