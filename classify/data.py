@@ -22,12 +22,12 @@ def load(experiment: ClassifyExperiment, run: Run) -> LabelledData:
         InputError: The data is wrong or leaks, or a loss, metric or decision is for another kind of labels.
     """
     data = load_labels(experiment.data, experiment.audit, experiment.seed, limit=token_limit(experiment.model))
-    for part in (data.train, data.dev, data.test):
-        write_split(run.dir, part.split, {"file": [part.reference] * len(part), "number": part.numbers})
     warn_of_few(f"{data.test.name} (test)", Design.of(len(data.test), clusters=data.test.groups))
     if isinstance(experiment.method, FewShot):  # here, so that the baselines learn from the same rows
         data = with_shots(data, experiment.method.shots, experiment.seed)
     if run.is_first:
+        for part in (data.train, data.dev, data.test):
+            write_split(run.dir, part.split, {"file": [part.reference] * len(part), "number": part.numbers})
         err.print(data.report.brief(), soft_wrap=True)
     kind = data.space.kind
     try:

@@ -31,10 +31,10 @@ def main(experiment: TokensExperiment) -> float:
             return show(run, run.finished, LOADS_WITH)
         with run.stage("data"):
             data = load(experiment)
-            for part in (data.train, data.dev, data.test):
-                write_split(run.dir, part.split, {"file": [part.reference] * len(part), "number": part.numbers})
             warn_of_few(f"{data.test.name} (test)", Design.of(len(data.test), clusters=data.test.groups))
             if run.is_first:
+                for part in (data.train, data.dev, data.test):
+                    write_split(run.dir, part.split, {"file": [part.reference] * len(part), "number": part.numbers})
                 err.print(data.report, soft_wrap=True)
         with run.stage("imports"):
             from classify.model import check_weights

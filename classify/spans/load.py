@@ -128,7 +128,7 @@ def load(experiment: TokensExperiment) -> TaggedData:
         report = replace(report, dropped=len(report.leaked))
         train = kept
     train = _drawn(train, config.max_train_rows, seed)
-    final = {"train": train, "dev": _drawn(parts["dev"], config.max_dev_rows, seed), "test": parts["test"]}
+    final = {"train": train, "dev": _drawn(parts["dev"], config.max_dev_rows, config.split_seed), "test": parts["test"]}
     for part, key in (("train", "data.max_train_rows"), ("dev", "data.max_dev_rows")):
         if not any(final[part].entities):
             raise InputError(f"{key}={len(final[part])} drew rows without any span; set it higher")

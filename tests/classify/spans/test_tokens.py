@@ -14,6 +14,7 @@ import pytest
 from transformers import AutoModelForTokenClassification, pipeline
 
 from classify.spans.config import TokenDataConfig, TokensExperiment, WindowsConfig
+from classify.spans.load import load
 from classify.tokens import main
 from finewise.config import AuditConfig, ModelConfig, OptimConfig, RunConfig, SelectionConfig
 from finewise.errors import InputError
@@ -172,3 +173,16 @@ def test_mistakes_in_the_settings() -> None:
 def test_no_such_file(tiny_model: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nothing\.conll: no such file"):
         main(experiment(tiny_model, tmp_path / "nothing.conll", tmp_path))
+
+
+def test_seeds_share_dev(tiny_model: Path, train_file: Path, tmp_path: Path) -> None:
+    data = TokenDataConfig(train=str(train_file), max_dev_rows=12)
+    first, again, other = (
+        load(experiment(tiny_model, train_file, tmp_path, data=each, seed=seed))
+        for each, seed in (
+            (data, 1),
+            (data, 2),
+            (TokenDataConfig(train=str(train_file), max_dev_rows=12, split_seed=7), 1),
+        )
+    )
+    assert first.revision == again.revision != other.revision
