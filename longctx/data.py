@@ -292,11 +292,16 @@ def _read(config: LongDataConfig, seed: int) -> dict[str, Part]:
             held[name] = read_documents(reference, config.text, name)
     dev_size = None if "dev" in held else config.dev_size
     test_size = None if "test" in held else config.test_size
-    parts = split(train, dev_size, test_size, seed) if len(held) < len(PARTS) else {"train": Part.of(train, "train")}
-    return parts | {name: Part.of(documents, name) for name, documents in held.items()}
+    given = {name: Part.of(documents, name) for name, documents in held.items()}
+    if len(held) == len(PARTS):
+        return {"train": Part.of(train, "train")} | given
+    apart = np.concatenate([part.keys for part in given.values()]) if given else None
+    return split(train, dev_size, test_size, seed, apart) | given
 
 
-def split(documents: Documents, dev_size: float | None, test_size: float | None, seed: int) -> dict[str, Part]:
+def split(
+    documents: Documents, dev_size: float | None, test_size: float | None, seed: int, apart: Keys | None = None
+) -> dict[str, Part]:
     """Split held-out documents off; equal ones stay together.
 
     Args:
@@ -304,10 +309,13 @@ def split(documents: Documents, dev_size: float | None, test_size: float | None,
         dev_size: A share below 1, or a number of documents; None for no dev.
         test_size: The same for test.
         seed: Draws; the order of the file does not count.
+        apart: Keys of documents that stay in train: those of a held-out file of its own.
 
     Raises:
         InputError: There are too few documents, or too many equal ones.
     """
     targets = targets_of(dev_size, test_size, len(documents), documents.reference, MAX_ROWS)
-    found = held_out(text_keys(documents.texts), targets, seed, documents.reference, "too many documents are equal")
+    found = held_out(
+        text_keys(documents.texts), targets, seed, documents.reference, "too many documents are equal", apart
+    )
     return {name: Part.of(documents, name, rows) for name, rows in found.items()}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from finewise.console import say
 from finewise.data.beir import retrieval_set
-from finewise.data.keys import Keys, combine, digest_texts, mix, text_keys
+from finewise.data.keys import Keys, combine, digest_texts, mix, pair_keys, text_keys
 from finewise.data.pairs import Pairs, graded
 from finewise.data.retrieval import RetrievalSet
 from finewise.data.store import entry, made_by
@@ -43,6 +43,7 @@ def split(
     seed: int,
     *,
     apart: NDArray[np.bool_] | None = None,
+    by: str = "linked",
 ) -> Split:
     """Split dev and test off, keeping rows together that share an anchor, a positive or a group.
 
@@ -56,6 +57,7 @@ def split(
         test_size: The same for test.
         seed: Decides which components are sampled.
         apart: (N,) rows that must stay in train with all that are linked to them: they have texts of another held-out set.
+        by: What stays in one part, see `components`.
 
     Raises:
         InputError: There are too few rows, or they hang together too much.
@@ -63,10 +65,10 @@ def split(
     targets = targets_of(dev_size, test_size, len(pairs), pairs.reference, MAX_ROWS)
     made = made_by(("finewise.data.splits", "finewise.data.keys"), ("numpy", "scipy"))
     kept = b"" if apart is None or not apart.any() else apart.tobytes()
-    key = combine("split", made, pairs.revision, *targets.items(), seed, hashlib.sha256(kept).hexdigest())
+    key = combine("split", made, pairs.revision, *targets.items(), seed, hashlib.sha256(kept).hexdigest(), by)
 
     def build(folder: Path) -> dict[str, Any]:
-        _drawn(pairs, targets, seed, apart).tofile(folder / PARTS)
+        _drawn(pairs, targets, seed, apart, by).tofile(folder / PARTS)
         return {}
 
     parts = np.fromfile(entry(key, build, kind="splits")[0] / PARTS, dtype=np.int8)
@@ -74,21 +76,30 @@ def split(
     return Split(train=pairs.select(np.flatnonzero(parts == 0)), dev=chosen.get("dev"), test=chosen.get("test"))
 
 
-def _drawn(pairs: Pairs, targets: Mapping[str, int], seed: int, apart: NDArray[np.bool_] | None) -> NDArray[np.int8]:
+def _drawn(
+    pairs: Pairs, targets: Mapping[str, int], seed: int, apart: NDArray[np.bool_] | None, by: str
+) -> NDArray[np.int8]:
     """Return (N,) 0 for rows of train, 1 for those of the first target, 2 for those of the second."""
-    labels = components(pairs)
+    labels = components(pairs, by)
     sizes = np.bincount(labels)
     lowest = np.full(len(sizes), np.iinfo(np.uint64).max, dtype=np.uint64)
     np.minimum.at(lowest, labels, pairs.anchor_keys)
     order = np.argsort(mix(lowest ^ mix(np.array([seed], dtype=np.uint64) + np.uint64(1))), kind="stable")
     if apart is not None:
         order = order[~np.isin(order, labels[apart])]
+        free = int(sizes[order].sum())
+        if free < len(pairs) and free < sum(max(1, target // 2) for target in targets.values()):
+            raise InputError(
+                f"{pairs.reference}: {' and '.join(targets)} cannot be split off: {len(pairs) - free} of {len(pairs)} rows are "
+                f"linked to texts of the other held-out file; give {' and '.join(f'data.{name}' for name in targets)} files of "
+                "their own"
+            )
     part = np.zeros(len(sizes), dtype=np.int8)
     for number, (name, target) in enumerate(targets.items(), 1):
         _fill(part, number, order, sizes, target)
         got = int(sizes[part == number].sum())
         if got < max(1, target // 2):
-            raise InputError(_stuck(pairs, labels, sizes, name, target, got))
+            raise InputError(_stuck(pairs, labels, sizes, name, target, got, by))
     return part[labels]
 
 
@@ -140,8 +151,10 @@ def _target(name: str, size: float, total: int, reference: str, most: int) -> in
     return int(size)
 
 
-def held_out(keys: Keys, targets: Mapping[str, int], seed: int, reference: str, alike: str) -> dict[str, Rows]:
-    """Draw rows for each target; rows of equal keys stay together.
+def held_out(
+    keys: Keys, targets: Mapping[str, int], seed: int, reference: str, alike: str, apart: Keys | None = None
+) -> dict[str, Rows]:
+    """Sample rows for each target; rows of equal keys stay together.
 
     Args:
         keys: (N,) what rows share that belong together.
@@ -149,6 +162,7 @@ def held_out(keys: Keys, targets: Mapping[str, int], seed: int, reference: str, 
         seed: Draws; the order of the rows does not count.
         reference: What messages call the data.
         alike: Why few could be drawn, for messages: "too many documents are equal".
+        apart: Keys of a held-out file of its own: rows that have them stay in train.
 
     Returns:
         "train" and each target -> its rows, ascending.
@@ -156,9 +170,12 @@ def held_out(keys: Keys, targets: Mapping[str, int], seed: int, reference: str, 
     Raises:
         InputError: Rows that belong together leave a part less than half of its target.
     """
-    _, code, sizes = np.unique(keys, return_inverse=True, return_counts=True)
+    values, code, sizes = np.unique(keys, return_inverse=True, return_counts=True)
     part = np.zeros(len(sizes), dtype=np.int8)
     order = np.random.default_rng(seed).permutation(len(sizes))
+    if apart is not None and (taken := np.isin(values, apart)).any():
+        order = order[~taken[order]]
+        alike = f"{sizes[taken].sum()} of {len(keys)} rows are in the other held-out file"
     for number, (name, target) in enumerate(targets.items(), 1):
         _fill(part, number, order, sizes, target)
         got = int(sizes[part == number].sum())
@@ -170,13 +187,23 @@ def held_out(keys: Keys, targets: Mapping[str, int], seed: int, reference: str, 
     return {name: np.flatnonzero(part[code] == number) for number, name in enumerate(["train", *targets])}
 
 
-def components(pairs: Pairs) -> NDArray[np.int32]:
-    """Return (N,) the number of the connected component that each row belongs to."""
+def components(pairs: Pairs, by: str = "linked") -> NDArray[np.int32]:
+    """Return (N,) the number of the connected component that each row belongs to.
+
+    Args:
+        pairs: The rows.
+        by: "linked": rows are joined by any shared text and by groups; "anchor": by their anchors and groups, and a pair to
+            its like, reversed or not.
+    """
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
     texts, nodes = _codes(np.concatenate([pairs.anchor_keys, pairs.positive_keys]))
     anchors, positives = texts[: len(pairs)], texts[len(pairs) :]
+    if by == "anchor":
+        positives, count = _codes(pair_keys(pairs.anchor_keys, pairs.positive_keys))
+        positives += nodes
+        nodes += count
     sources, targets = [anchors], [positives]
     groups = group_keys(pairs)
     if groups is not None:
@@ -221,7 +248,7 @@ def _fill(part: NDArray[np.int8], number: int, order: Rows, sizes: Rows, target:
             left -= int(sizes[component])
 
 
-def _stuck(pairs: Pairs, labels: NDArray[np.int32], sizes: Rows, name: str, target: int, got: int) -> str:
+def _stuck(pairs: Pairs, labels: NDArray[np.int32], sizes: Rows, name: str, target: int, got: int, by: str) -> str:
     """Say which value holds the largest component together."""
     largest = int(np.argmax(sizes))
     rows = np.flatnonzero(labels == largest)
@@ -249,6 +276,11 @@ def _stuck(pairs: Pairs, labels: NDArray[np.int32], sizes: Rows, name: str, targ
         f"{len(pairs)} rows hang together and must stay in one split: {why}; give data.dev and data.test files of "
         "their own, "
         f"or {'name another data.columns.group' if column == 'group' else 'remove that text'}"
+        + (
+            ", or set data.split_by=anchor: documents may then be in several splits, and scores are higher for it"
+            if by == "linked" and column != "group"
+            else ""
+        )
     )
 
 

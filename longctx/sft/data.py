@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from finewise.config import AuditConfig
 from finewise.console import say
-from finewise.data.keys import combine
+from finewise.data.keys import Keys, combine
 from finewise.data.report import AuditReport
 from finewise.data.sources import splits
 from finewise.data.splits import MAX_ROWS, held_out, targets_of
@@ -163,13 +163,16 @@ def _read(config: LongDataConfig, renderer: Renderer, seed: int) -> tuple[ChatRo
     if len(held) < len(PARTS):
         dev_size = None if "dev" in held else config.dev_size
         test_size = None if "test" in held else config.test_size
-        parts = split(train, dev_size, test_size, seed)
+        apart = np.concatenate([rows.prompts for rows in held.values()]) if held else None
+        parts = split(train, dev_size, test_size, seed, apart)
         train = parts.pop("train")
         held |= parts
     return train, held["dev"], held["test"]
 
 
-def split(rows: ChatRows, dev_size: float | None, test_size: float | None, seed: int) -> dict[str, ChatRows]:
+def split(
+    rows: ChatRows, dev_size: float | None, test_size: float | None, seed: int, apart: Keys | None = None
+) -> dict[str, ChatRows]:
     """Split held-out rows off; rows of one prompt stay together.
 
     Args:
@@ -177,6 +180,7 @@ def split(rows: ChatRows, dev_size: float | None, test_size: float | None, seed:
         dev_size: A share below 1 (at most 2,000 rows are taken), or a number of rows; None for no dev.
         test_size: The same for test.
         seed: Draws the prompts; the order of the rows does not count.
+        apart: Prompts that stay in train: those of a held-out file of its own.
 
     Returns:
         "train" and the parts.
@@ -185,7 +189,7 @@ def split(rows: ChatRows, dev_size: float | None, test_size: float | None, seed:
         InputError: There are too few rows, or too few prompts.
     """
     targets = targets_of(dev_size, test_size, len(rows), rows.reference, MAX_ROWS)
-    chosen = held_out(rows.prompts, targets, seed, rows.reference, "many rows have the same prompt")
+    chosen = held_out(rows.prompts, targets, seed, rows.reference, "many rows have the same prompt", apart)
     return {part: rows.select(found, part) for part, found in chosen.items()}
 
 

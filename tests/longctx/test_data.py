@@ -155,3 +155,23 @@ def test_limits_on_documents(tmp_path: Path, tokenizer: PreTrainedTokenizerFast)
     assert (data.rows["train"], data.rows["dev"]) == (4, 1)
     assert data.dev.window == 64
     assert len(data.dev) == 2  # 81 or 91 tokens in pieces of 64
+
+
+def test_dev_is_not_split_off_from_test_documents(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    lengths = [40] * 100
+    test = write(tmp_path / "half.jsonl", texts_of(lengths)[50:])
+    data = load(tmp_path, tokenizer, lengths, audit=AuditConfig(leakage="drop"), dev=None, test=test, dev_size=30)
+    assert data.rows == {"train": 20, "dev": 30, "test": 50}
+    assert not {*data.seen.tolist()} & {*data.test.keys.tolist()}
+    test = write(tmp_path / "most.jsonl", texts_of(lengths)[20:])
+    with pytest.raises(InputError, match=r"80 of 100 rows are in the other held-out file, so only 20 of 50"):
+        load(tmp_path, tokenizer, lengths, dev=None, test=test, dev_size=50)
+
+
+def test_seeds_share_dev_and_test(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    config = LongDataConfig(train=write(tmp_path / "train.jsonl", texts_of([40] * 100)), max_dev_rows=5)
+    first, other = (
+        load_documents(config, LanguageModeling(), tokenizer, AuditConfig(), original=16, target=64, seed=seed)
+        for seed in (1, 2)
+    )
+    assert first.revision == other.revision

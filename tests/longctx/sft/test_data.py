@@ -141,3 +141,12 @@ def test_unread_columns_are_told(load: Callable[..., SftData], tmp_path: Path, t
         LongDataConfig(train=str(path)), InstructionTuning(), tokenizer("none"), AuditConfig(), 50, WINDOW, 1
     )
     assert any("columns that are not read: source" in note for note in data.notes)
+
+
+def test_dev_is_not_split_off_from_test_prompts(load: Callable[..., SftData], tmp_path: Path) -> None:
+    rows = asks(100)
+    test = tmp_path / "half.jsonl"
+    test.write_text("\n".join(json.dumps({"prompt": one, "completion": two}) for one, two in rows[50:]))
+    data = load(rows, test=str(test), dev_size=30, leakage="drop")
+    assert data.rows == {"train": 20, "dev": 30, "test": 50}
+    assert not {*data.dev.prompts.tolist()} & {*data.test.prompts.tolist()}
