@@ -21,6 +21,7 @@ from benchmarks.text.language import unclaimed
 from finewise import record
 from finewise.console import out, say
 from finewise.data.exported import write_beir
+from finewise.data.held import Held
 from finewise.data.retrieval import RetrievalSet
 from finewise.run import Run, cores, cpu_name
 from finewise.settings import entry
@@ -44,6 +45,12 @@ def main(config: ScoreConfig) -> float:
                 results.append(evaluate_retrieval(task, each, config.scoring.metrics, config.scoring.depth))
         if results[0].unjudged:
             say(f"note: {results[0].unjudged} of {len(task.query_ids)} queries have no judgement and are in no mean")
+        unjudged = len(Held.of(task.split, task).twins[0])
+        if unjudged:
+            say(
+                f"warning: {unjudged} of {len(task.query_ids)} queries are documents too, which nobody judged for them: they "
+                "are found first and count as wrong; judge them, give them the queries' ids, or remove them"
+            )
         save_per_query(run.dir / PER_QUERY_FILE, results)
         if config.scoring.export:
             write_beir(run.dir, task)

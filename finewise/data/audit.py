@@ -10,7 +10,7 @@ from finewise.console import progress
 from finewise.data.content import columns_of, content, cuts_of
 from finewise.data.duplicates import duplicates, reading
 from finewise.data.held import Held
-from finewise.data.leaks import between, leaks, near
+from finewise.data.leaks import between, leaks, near, searched_for_itself
 from finewise.data.pairs import Pairs
 from finewise.data.report import AuditReport, gravest_first
 from finewise.data.retrieval import RetrievalSet
@@ -57,7 +57,7 @@ def audit(
             advance(column.size)
         leaked = np.zeros(len(train), dtype=bool)
         for one in held:
-            findings += leaks(train, one, config, leaked)
+            findings += [*leaks(train, one, config, leaked), *searched_for_itself(one, config)]
         if dev is not None and test is not None:
             findings += between(held[0], held[1], config)
         if config.near_duplicates:

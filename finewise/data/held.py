@@ -44,6 +44,28 @@ class Held:
             pair_queries=ends[:, 0],
         )
 
+    @property
+    def twins(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Queries whose text is a document that nobody judged for them: under another id, and under their own.
+
+        A ranking leaves the latter out, as it is the query itself; the former comes first in it and counts as wrong.
+        """
+        documents = dict[int, list[str]]()
+        wanted = np.isin(self.corpus, self.queries)
+        for place in np.flatnonzero(wanted).tolist():
+            documents.setdefault(int(self.corpus[place]), []).append(self.task.corpus_ids[place])
+        other, own = [], []
+        for number, (key, name) in enumerate(zip(self.queries.tolist(), self.task.query_ids, strict=True)):
+            grades = self.task.qrels.get(name)
+            if grades is None:
+                continue
+            unjudged = [document for document in documents.get(key, []) if document not in grades]
+            if any(document != name for document in unjudged):
+                other.append(number)
+            elif unjudged:
+                own.append(number)
+        return np.array(other, dtype=np.int64), np.array(own, dtype=np.int64)
+
     def query(self, number: int) -> str:
         """Name a query in a message."""
         return f"{self.label} query {self.task.query_ids[number]}"

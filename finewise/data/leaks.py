@@ -95,6 +95,40 @@ def leaks(train: Pairs, held: Held, config: AuditConfig, leaked: NDArray[np.bool
             )
 
 
+def searched_for_itself(held: Held, config: AuditConfig) -> Iterator[Finding]:
+    """Yield judged queries whose own text is among the documents, judged by nobody."""
+    other, own = held.twins
+    fates: list[tuple[str, Severity, NDArray[np.int64], str]] = [
+        (
+            "unjudged_query_in_corpus",
+            "warn",
+            other,
+            "queries are documents too, which nobody judged for them: they are found first and count as wrong; judge them, "
+            "give them the queries' ids (they are left out then), or remove them",
+        ),
+        (
+            "query_in_corpus",
+            "note",
+            own,
+            "queries are documents of the same id, which nobody judged for them: left out of their ranking",
+        ),
+    ]
+    for kind, severity, rows, message in fates:
+        if len(rows):
+            yield Finding(
+                kind=kind,
+                severity=severity,
+                split=held.label,
+                count=len(rows),
+                of=len(held.queries),
+                message=message,
+                examples=tuple(
+                    Example(where=held.query(int(row)), text=shorten(held.task.queries[int(row)]))
+                    for row in rows[: config.examples]
+                ),
+            )
+
+
 def between(dev: Held, test: Held, config: AuditConfig) -> Iterator[Finding]:
     """Yield queries that dev and test share."""
     rows = np.flatnonzero(np.isin(dev.queries, test.queries))

@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from finewise.data.audit import audit
 from finewise.data.load import LoadedData, load, prepare
 from finewise.data.near import matches, sketch
 from finewise.data.report import AuditReport, Finding
-from finewise.data.sources import read_pairs
+from finewise.data.sources import read_pairs, read_retrieval
 from finewise.data.splits import to_retrieval
 from finewise.data.tokens import TokenLimit, token_limit
 from finewise.errors import InputError
@@ -381,3 +382,28 @@ def test_anchors_without_a_relevant_text_are_told(jsonl: Writer, pairs: Maker) -
     data = load(DataConfig(train=train, dev_size=5, test=test), AuditConfig(), seed=0)
     assert data.rows["test"] == 5
     assert "5 anchors of test have no text with a score" in data.report.remarks[0]
+
+
+def test_queries_that_stand_unjudged_in_their_own_corpus_are_counted(own_folder: Path) -> None:
+    folder = own_folder / "set"
+    (folder / "qrels").mkdir(parents=True)
+    documents = {"d1": "an answer", "d2": "Cafe\u0301 where?", "q2": "second", "d4": "third", "d5": "fourth"}
+    queries = {"q1": "caf\u00e9 where?", "q2": "second", "q3": "third", "q4": "fourth", "q5": "fourth"}
+    for name, content in (("corpus", documents), ("queries", queries)):
+        lines = [json.dumps({"_id": key, "text": text}) for key, text in content.items()]
+        (folder / f"{name}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    judged = ["q1\td1\t1", "q2\td1\t1", "q3\td1\t1", "q3\td4\t0", "q4\td5\t1"]  # d4 is judged, and q5 is no query
+    (folder / "qrels" / "test.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *judged]), encoding="utf-8")
+    test = read_retrieval(str(folder), split="test", name="x")
+    train = read_pairs(write_pairs(own_folder), ColumnsConfig())
+    found = {one.kind: one for one in audit(train, None, test, AuditConfig(near_duplicates=False)).findings}
+    assert (found["unjudged_query_in_corpus"].severity, found["unjudged_query_in_corpus"].count) == ("warn", 1)
+    assert found["unjudged_query_in_corpus"].examples[0].where == "test query q1"
+    assert (found["query_in_corpus"].severity, found["query_in_corpus"].count) == ("note", 1)
+
+
+def write_pairs(folder: Path) -> str:
+    (folder / "train.jsonl").write_text(
+        "".join(json.dumps({"anchor": a, "positive": p}) + "\n" for a, p in CLEAN), encoding="utf-8"
+    )
+    return "train.jsonl"
