@@ -89,6 +89,12 @@ class DataConfig(SplitsConfig):
         None, "held-out pairs or BEIR folder that is read once, at the end (null: split off train)"
     )
     columns: ColumnsConfig = setting(ColumnsConfig, "which columns hold what")
+    split_by: str = setting(
+        "linked",
+        "when dev or test is split off, what stays in one split: all rows linked by a shared text or group, or the rows of one "
+        "anchor or group (documents are then in several splits, and remembering them helps)",
+        ("linked", "anchor"),
+    )
     relevant_score: float = setting(0.5, "with scores: held-out pairs count as relevant from this score on")
     max_dev_queries: int | None = setting(
         None, "choose on at most this many dev queries, sampled with data.split_seed (null: all)"

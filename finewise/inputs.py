@@ -61,9 +61,11 @@ def check_split(key: str, start: Path | str, experiment: ExperimentConfig) -> No
         return  # no folder of a run
     if pins.get("data.train") != revision(data.train):
         return
-    now = {"data.split_seed": data.split_seed, **{f"data.{name}_size": getattr(data, f"{name}_size") for name in drawn}}
+    names = [*(f"{name}_size" for name in drawn), *(["split_by"] if hasattr(data, "split_by") else [])]
+    now = {"data.split_seed": data.split_seed, **{f"data.{name}": getattr(data, name) for name in names}}
     seed = then["data"].get("split_seed", then.get("seed"))
-    before = {"data.split_seed": seed, **{f"data.{name}_size": then["data"].get(f"{name}_size") for name in drawn}}
+    then["data"].setdefault("split_by", "linked")  # runs from before there was a choice
+    before = {"data.split_seed": seed, **{f"data.{name}": then["data"].get(name) for name in names}}
     other = [f"{name}={value}" for name, value in before.items() if value != now[name]]
     if other:
         raise InputError(

@@ -101,6 +101,12 @@ class LongDataConfig(SplitsConfig):
         "window to the new one, and a sentence taken out of each is its query",
     )
     columns: ColumnsConfig = setting(ColumnsConfig, "objective=contrastive: which columns hold what")
+    split_by: str = setting(
+        "linked",
+        "objective=contrastive: when dev or test is split off, what stays in one split: all rows linked by a shared "
+        "text or group, or the rows of one anchor or group (documents are then in several splits, and remembering them helps)",
+        ("linked", "anchor"),
+    )
     relevant_score: float = setting(
         0.5, "objective=contrastive, with scores: rows count as positive pairs from this score on"
     )
@@ -293,6 +299,7 @@ class LongContextExperiment(ExperimentConfig):
             unread["passkey"] = self.passkey != PasskeyConfig()
             unread["chunked"] = not self.chunked
             unread["data.columns"] = self.data.columns != plain.columns
+            unread["data.split_by"] = self.data.split_by != plain.split_by
             unread["data.relevant_score"] = self.data.relevant_score != plain.relevant_score
             unread["data.documents"] = self.data.documents
         if isinstance(self.objective, InstructionTuning):
@@ -302,11 +309,11 @@ class LongContextExperiment(ExperimentConfig):
         for key, wrong in unread.items():
             if wrong:
                 raise ValueError(f"{key} is not read with objective={name}; leave it out")
-        if self.data.documents and (
-            self.data.columns != plain.columns or self.data.relevant_score != plain.relevant_score
+        if self.data.documents and any(
+            getattr(self.data, key) != getattr(plain, key) for key in ("columns", "relevant_score", "split_by")
         ):
             raise ValueError(
-                "data.columns and data.relevant_score are not read with data.documents=true; leave them out"
+                "data.columns, data.relevant_score and data.split_by are not read with data.documents=true; leave them out"
             )
         if not self.embeds and self.recompute != "auto":
             raise ValueError(

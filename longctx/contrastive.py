@@ -81,6 +81,7 @@ def load_pairs(
     data = DataConfig(
         **{field.name: getattr(config, field.name) for field in fields(SplitsConfig)},
         columns=config.columns,
+        split_by=config.split_by,
         relevant_score=config.relevant_score,
         max_dev_queries=config.max_dev_rows,
     )

@@ -96,6 +96,7 @@ def prepare(
             config.test_size if "test" in missing else None,
             config.split_seed,
             apart=_shared(train, held),
+            by=config.split_by,
         )
         train = cut.train
         pieces = {part: piece for part, piece in (("dev", cut.dev), ("test", cut.test)) if piece is not None}

@@ -86,7 +86,7 @@ def data(**parts: Any) -> LongDataConfig:
         (
             Contrastive,
             {"data": data(documents=True, columns=ColumnsConfig(anchor="q"))},
-            "data.columns and data.relevant_score are not read with data.documents=true",
+            "data.columns, data.relevant_score and data.split_by are not read with data.documents=true",
         ),
         (
             LanguageModeling,

@@ -98,6 +98,12 @@ def _drawn(data: Labelled, targets: Mapping[str, int], seed: int, apart: NDArray
     sizes = np.bincount(units)
     lowest = np.full(len(sizes), np.iinfo(np.uint64).max, dtype=np.uint64)
     np.minimum.at(lowest, units, data.keys)
+    linked = 0 if apart is None else int(sizes[np.unique(units[apart])].sum())
+    if linked and len(data) - linked < sum(max(1, target // 2) for target in targets.values()):
+        raise InputError(
+            f"{data.reference}: {' and '.join(targets)} cannot be split off: {linked} of {len(data)} rows are linked to texts "
+            f"or groups of the other held-out file; give {' and '.join(f'data.{name}' for name in targets)} files of their own"
+        )
     order = np.argsort(mix(lowest ^ mix(np.array([seed], dtype=np.uint64) + np.uint64(1))), kind="stable")
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))

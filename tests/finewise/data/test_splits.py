@@ -8,8 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from finewise.config import ColumnsConfig
+from finewise.config import AuditConfig, ColumnsConfig, DataConfig
 from finewise.data.keys import normalise
+from finewise.data.load import load
 from finewise.data.sources import Pairs, read_pairs
 from finewise.data.splits import components, split, subset, to_retrieval
 from finewise.errors import InputError
@@ -180,3 +181,43 @@ def test_a_subset_keeps_the_relevant_documents_of_its_queries(jsonl: Writer, pai
     assert subset(whole, 20, 50, seed=0).revision == small.revision
     with pytest.raises(InputError, match=r"max_dev_corpus=10 is below the 20 relevant documents"):
         subset(whole, 20, 10, seed=0)
+
+
+def ring(count: int) -> list[dict[str, Any]]:
+    """Scored pairs in which each anchor has a candidate of its own and the next anchor's."""
+    return [
+        {"anchor": f"question {n}", "positive": f"answer {(n + step) % count}", "score": 1.0 - step}
+        for n in range(count)
+        for step in (0, 1)
+    ]
+
+
+def test_pairs_that_reuse_candidates_in_a_ring_are_split_by_anchor(jsonl: Writer) -> None:
+    whole = read(jsonl(ring(200)))
+    with pytest.raises(InputError, match=r"400 of 400 rows hang together.*set data\.split_by=anchor"):
+        split(whole, 0.1, 0.1, seed=1)
+    parts = split(whole, 0.1, 0.1, seed=1, by="anchor")
+    held = [parts.train, parts.dev, parts.test]
+    assert [len(part or []) for part in held] == [320, 40, 40]
+    for number, part in enumerate(held):
+        for other in held[:number]:
+            assert not texts(part, "anchor") & texts(other, "anchor")
+    data = load(DataConfig(train="pairs.jsonl", split_by="anchor"), AuditConfig(near_duplicates=False), seed=0)
+    assert data.rows == {"train": 320, "dev": 20, "test": 20}
+    shared = {finding.split: finding for finding in data.report.findings if finding.kind == "shared_document"}
+    assert shared["train"].severity == "warn"
+    assert not data.report.refusals
+
+
+def test_by_anchor_a_pair_stays_with_its_reverse_and_groups_stay_whole(jsonl: Writer) -> None:
+    rows = [("a", "x", 1), ("X", "A", 2), ("b", "x", 3), ("c", "y", 3), ("d", "y", 4)]
+    content = [{"anchor": a, "positive": p, "customer": g} for a, p, g in rows]
+    labels = components(read(jsonl(content), group="customer"), "anchor").tolist()
+    assert labels[0] == labels[1] != labels[2] == labels[3] != labels[4]
+    assert labels[4] != labels[0]
+
+
+def test_a_test_file_with_all_the_texts_of_train_is_named_as_the_cause(jsonl: Writer, pairs: Maker) -> None:
+    train, test = jsonl(pairs(100)), jsonl(pairs(98), "test.jsonl")
+    with pytest.raises(InputError, match=r"dev cannot be split off: 98 of 100 rows are linked to texts of the other"):
+        load(DataConfig(train=train, test=test), AuditConfig(leakage="drop"), seed=0)
