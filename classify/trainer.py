@@ -12,10 +12,11 @@ from classify.heads import classifier
 from classify.logits import logits
 from classify.losses import build
 from finewise import processes
+from finewise.console import say
 from finewise.data.labels.load import LabelledData
 from finewise.data.labels.rows import Labelled
 from finewise.device import use_bf16
-from finewise.fit import Outcome, total_steps
+from finewise.fit import Outcome, one_batch, total_steps
 from finewise.run import Run
 
 
@@ -41,6 +42,8 @@ def train(
     inner = classifier(model)
     rows, metric = len(data.train), experiment.selection.metric
     bf16 = use_bf16(experiment.run.precision, str(model.device))
+    if told := one_batch(rows, experiment.optim.batch_size):
+        say(f"note: {told}")
     return fit_weights(
         model,
         tokenizer,

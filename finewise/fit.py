@@ -132,6 +132,17 @@ def total_steps(experiment: ExperimentConfig, batches: int) -> int:
     return max(1, math.ceil(per_epoch * optim.epochs - 1e-9))
 
 
+def one_batch(rows: int, batch_size: int) -> str:
+    """Return what is to be said of a batch that is larger than the data; empty if it is not.
+
+    >>> one_batch(64, 64), one_batch(65, 4096)
+    ('', 'optim.batch_size=4096 is more than the 65 training rows, which are one batch')
+    """
+    if batch_size <= rows:
+        return ""
+    return f"optim.batch_size={batch_size} is more than the {rows} training rows, which are one batch"
+
+
 def few_steps(steps: int) -> str:
     """Return what is to be said of a training of so many steps; empty if they are enough to learn something.
 

@@ -21,7 +21,17 @@ from finewise.console import progress, say
 from finewise.device import autocast, use_bf16
 from finewise.execution import Execution, choose
 from finewise.features import numbered
-from finewise.fit import Outcome, Seen, callbacks, few_steps, fit, needed_space, total_steps, training_arguments
+from finewise.fit import (
+    Outcome,
+    Seen,
+    callbacks,
+    few_steps,
+    fit,
+    needed_space,
+    one_batch,
+    total_steps,
+    training_arguments,
+)
 from finewise.packing import Packing
 from finewise.run import Run
 from longctx.blocks import Blocks, Numbers
@@ -68,8 +78,9 @@ def train_lm(
     before = base.config._attn_implementation
     key = DEV_KEY.format(metric=experiment.selection.metric)
     steps = total_steps(experiment, -(-len(rows) // (experiment.optim.batch_size * processes.world())))
-    if told := few_steps(steps):
-        say(f"note: {told}")
+    for told in (few_steps(steps), one_batch(len(rows), experiment.optim.batch_size)):
+        if told:
+            say(f"note: {told}")
     seen = Seen()
     try:
         execution, told = plan(model, rows, experiment)

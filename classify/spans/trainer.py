@@ -23,7 +23,7 @@ from finewise import processes
 from finewise.console import progress, say
 from finewise.device import use_bf16
 from finewise.features import ROW
-from finewise.fit import Outcome, total_steps
+from finewise.fit import Outcome, one_batch, total_steps
 from finewise.run import Run
 
 
@@ -139,6 +139,8 @@ def _fit(
     rows, pad = found["train"], int(tokenizer.pad_token_id)
     tags = labels(rows, data.train.tags, experiment.windows.pieces)
     metric, optim = experiment.selection.metric, experiment.optim
+    if told := one_batch(len(rows), optim.batch_size):
+        say(f"note: {told}")
     steps = total_steps(experiment, -(-len(rows) // (optim.batch_size * processes.world())))
 
     def collate(batch: Sequence[Mapping[str, int]]) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ from finewise.device import use_bf16
 from finewise.encoder import Encoder
 from finewise.errors import InputError
 from finewise.features import numbered
-from finewise.fit import Outcome, Seen, callbacks, fit, needed_space, total_steps, training_arguments
+from finewise.fit import Outcome, Seen, callbacks, fit, needed_space, one_batch, total_steps, training_arguments
 from finewise.memory import settle
 from finewise.run import Run
 
@@ -110,6 +110,10 @@ def train_encoder(
     if draw_apart and known is not None:
         apart = NoKnownPositives(known, experiment.optim.batch_size, seed=experiment.seed, world=world)
         tell(apart.plan, len(rows), experiment.optim.batch_size, above)
+    elif isinstance(loss, MultipleNegativesRanking) and world == 1 and len(rows) % experiment.optim.batch_size == 1:
+        say("note: the last batch of an epoch has one row, which has no negative of another row")
+    if told := one_batch(len(rows), experiment.optim.batch_size):
+        say(f"note: {told}")
     steps = total_steps(experiment, batches_of(apart, len(rows), experiment.optim.batch_size, world))
     own = own_prompts(model.prompts)
     prompts = {"anchor": own["query"], "positive": own["document"]}
@@ -163,8 +167,6 @@ def batches_of(sampler: NoKnownPositives | None, rows: int, batch_size: int, wor
 
 def tell(plan: Plan, rows: int, batch_size: int, above: str = "") -> None:
     """Say when batches are notably smaller than asked for, or rows are left out; `above` as in `train_encoder`."""
-    if batch_size > rows:
-        say(f"note: {above}optim.batch_size={batch_size} is more than the {rows} training rows, which are one batch")
     fewest = -(-rows // batch_size)  # batches if any rows went together; the last may be small
     if plan.batches > fewest + 1 and plan.mean_rows < 0.9 * rows / fewest:
         say(

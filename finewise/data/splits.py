@@ -118,11 +118,11 @@ def targets_of(
     Raises:
         InputError: A share comes to too few rows, a number is no whole one, or too few rows would be left.
     """
-    targets = {
-        name: _target(name, size, total, reference, most)
-        for name, size in (("test", test_size), ("dev", dev_size))
-        if size
-    }
+    asked = {name: size for name, size in (("test", test_size), ("dev", dev_size)) if size}
+    few = [name for name, size in asked.items() if size < 1 and min(most, round(size * total)) < MIN_ROWS]
+    if few:
+        raise InputError(_too_few(few, asked, total, reference))
+    targets = {name: _target(name, size, total, most) for name, size in asked.items()}
     if sum(targets.values()) > total - 2:
         raise InputError(
             f"{reference}: dev and test would take {sum(targets.values())} of {total} rows; "
@@ -131,21 +131,23 @@ def targets_of(
     return targets
 
 
-def _target(name: str, size: float, total: int, reference: str, most: int) -> int:
+def _too_few(few: list[str], asked: Mapping[str, float], total: int, reference: str) -> str:
+    """Return what to do where shares come to too few rows: for all parts at once, so that the advice works."""
+    if total < 3 * MIN_ROWS:
+        own, own_file = " and ".join(asked), " and ".join(f"data.{name}" for name in asked)
+        files = "files of their own" if len(asked) > 1 else "a file of its own"
+        return f"{reference} has {total} rows, too few to split {own} off; give {own_file} {files}"
+    given = " and ".join(f"data.{name}_size={asked[name]:g} holds out {round(asked[name] * total)}" for name in few)
+    return (
+        f"{reference} has {total} rows, so {given}; at least {MIN_ROWS} are needed: set "
+        f"{' '.join(f'data.{name}_size={MIN_ROWS}' for name in few)}, or give "
+        f"{' and '.join(f'data.{name}' for name in few)} {'files of their own' if len(few) > 1 else 'a file of its own'}"
+    )
+
+
+def _target(name: str, size: float, total: int, most: int) -> int:
     if size < 1:
-        rows = min(most, round(size * total))
-        if total < 3 * MIN_ROWS:
-            raise InputError(
-                f"{reference} has {total} rows, too few to split dev and test off; give data.dev and data.test files of "
-                "their own"
-            )
-        if rows < MIN_ROWS:
-            raise InputError(
-                f"{reference} has {total} rows, so data.{name}_size={size:g} holds out {rows}; at least "
-                f"{MIN_ROWS} are needed: "
-                f"set data.{name}_size={MIN_ROWS}, or give data.{name} a file of its own"
-            )
-        return rows
+        return min(most, round(size * total))
     if size != int(size):
         raise InputError(f"data.{name}_size must be a share below 1 or a whole number of rows; got {size:g}")
     return int(size)

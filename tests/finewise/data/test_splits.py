@@ -115,7 +115,9 @@ def test_one_text_that_holds_all_rows_together_is_named(jsonl: Writer, pairs: Ma
 
 def test_too_few_rows_name_the_setting(jsonl: Writer, pairs: Maker) -> None:
     whole = read(jsonl(pairs(57)))
-    with pytest.raises(InputError, match=r"57 rows, so data.test_size=0.1 holds out 6; .*data.test_size=10"):
+    with pytest.raises(
+        InputError, match=r"57 rows, so data.test_size=0.1 holds out 6 and .*data.test_size=10 data.dev_size=10"
+    ):
         split(whole, 0.1, 0.1, seed=0)
     with pytest.raises(InputError, match="would take 56 of 57 rows"):
         split(whole, 28, 28, seed=0)
@@ -221,3 +223,14 @@ def test_a_test_file_with_all_the_texts_of_train_is_named_as_the_cause(jsonl: Wr
     train, test = jsonl(pairs(100)), jsonl(pairs(98), "test.jsonl")
     with pytest.raises(InputError, match=r"dev cannot be split off: 98 of 100 rows are linked to texts of the other"):
         load(DataConfig(train=train, test=test), AuditConfig(leakage="drop"), seed=0)
+
+
+def test_what_too_few_rows_are_advised_works(jsonl: Writer, pairs: Maker) -> None:
+    with pytest.raises(InputError, match=r"5 rows, too few to split dev off; give data\.dev a file of its own$"):
+        split(read(jsonl(pairs(5))), 0.1, None, seed=0)
+    whole = read(jsonl(pairs(40)))
+    with pytest.raises(
+        InputError, match=r"set data\.test_size=10 data\.dev_size=10, or give data\.test and data\.dev files"
+    ):
+        split(whole, 0.1, 0.1, seed=0)
+    assert len(split(whole, 10, 10, seed=0).train) == 20
