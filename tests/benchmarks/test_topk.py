@@ -58,6 +58,7 @@ def test_a_document_that_is_the_query_is_left_out():
     ("text", "grades", "itself"),
     [
         ("how do cats purr?", {}, True),
+        ("Do dogs know how do cats purr", {}, False),
         ("  How do CATS purr? ", {}, True),
         ("Cats How do cats purr?", {}, True),  # a title before the text
         ("something that is merely numbered alike", {}, False),
