@@ -1,10 +1,9 @@
 """Entry point: label the texts of a file. `python -m classify.predict model=FOLDER data=texts.csv output=labels.csv`."""
 
-from pathlib import Path
-
 from classify.predict_config import PredictConfig
 from finewise.console import progress, say
 from finewise.errors import InputError
+from finewise.references import expanded
 from finewise.settings import entry
 
 
@@ -18,7 +17,7 @@ def main(config: PredictConfig) -> float | None:
     from classify.table import Texts, check_delimiter, check_output, written
     from finewise.references import check_model_folder
 
-    folder = check_model_folder(Path(config.model.folder).expanduser(), config.model.folder)
+    folder = check_model_folder(expanded(config.model.folder), config.model.folder)
     space = read_space(folder)
     decisions = read_decisions(folder, space)
     if config.level is not None:

@@ -20,6 +20,7 @@ from finewise.data.sources import resolve
 from finewise.data.table import shown
 from finewise.errors import InputError
 from finewise.names import nearest
+from finewise.references import expanded
 
 CHUNK_ROWS = 4096
 CHUNK_CHARACTERS = 16_000_000
@@ -145,7 +146,7 @@ def check_output(output: str, data: Path) -> Path:
     Raises:
         InputError: The extension is unknown, the folder is not there, or it is the file that is read.
     """
-    path = Path(output).expanduser()
+    path = expanded(output)
     if extension(path) not in OUTPUTS:
         raise InputError(f"output={output}: unknown kind of file; known: {', '.join(OUTPUTS)}")
     if not path.parent.is_dir():

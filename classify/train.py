@@ -1,6 +1,5 @@
 """`python -m classify.train +exp=classify-quickstart`: train a text classifier on labelled rows and prove the gain."""
 
-from pathlib import Path
 from typing import Any
 
 from classify.config import METHODS, ClassifyExperiment
@@ -36,7 +35,7 @@ def main(experiment: ClassifyExperiment) -> float:
     from finewise.data.sources import revision
     from finewise.inputs import check_inputs, check_packages, check_split, own_references, pin_inputs
     from finewise.processes import leave
-    from finewise.references import content_of, model_reference
+    from finewise.references import content_of, expanded, model_reference
     from finewise.run import Run
 
     references = own_references(experiment)
@@ -48,7 +47,7 @@ def main(experiment: ClassifyExperiment) -> float:
     with Run.open("classify", experiment, resume=experiment.resume) as run:
         pin_inputs(run, experiment, references)
         if experiment.decide.costs is not None:
-            run.pin("decide.costs", content_of(Path(experiment.decide.costs).expanduser()))
+            run.pin("decide.costs", content_of(expanded(experiment.decide.costs)))
         if isinstance(experiment.method, SoftLabelsConfig):
             run.pin("method.teacher", content_of(model_reference(experiment.method.teacher)))
             if experiment.method.unlabelled is not None:

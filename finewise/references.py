@@ -13,6 +13,14 @@ PACKAGE = "package:"
 HUB = "hub:"
 
 
+def expanded(path: str) -> Path:
+    """Return a path with ~ and ~user replaced; ~NAME of nobody here is a file that is called so."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def package_path(reference: str) -> Path:
     """Return the path that `package:MODULE/PATH` names inside an installed package, without importing the package.
 
@@ -56,7 +64,7 @@ def model_reference(name: str, revision: str | None = None, *, gguf: bool = Fals
         InputError: No such package or folder, a folder without configuration, weights or tokenizer, a revision of one, or a
             .gguf file that will not do or cannot be read.
     """
-    folder = Path(name).expanduser()
+    folder = expanded(name)
     if revision is not None and (name.startswith(PACKAGE) or folder.exists()):
         raise InputError(f"model.revision={revision}: only a hub model has revisions, and {name} is none; leave it out")
     found = package_path(name) if name.startswith(PACKAGE) else folder

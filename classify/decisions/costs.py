@@ -4,7 +4,6 @@ Shapes: N rows, K labels. costs (K, K): row = true label, column = given label; 
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from finewise.data.formats import extension, open_source
 from finewise.errors import InputError
 from finewise.names import nearest
+from finewise.references import expanded
 
 Values = NDArray[np.float64]
 
@@ -31,7 +31,7 @@ def read_costs(path: str, multi: bool) -> dict[str, dict[str, float]]:
     Raises:
         InputError: The file is not there, or a cell is no number.
     """
-    file = Path(path).expanduser()
+    file = expanded(path)
     if not file.is_file() or not (extension(file) or "").startswith((".csv", ".tsv")):
         raise InputError(f"decide.costs={path}: no such CSV file")
     source = open_source(file, path)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 from finewise.config import ColumnsConfig
-from finewise.data.table import Kind
+from finewise.data.table import Kind, short
 from finewise.errors import InputError
 
 ANCHORS = (
@@ -112,7 +112,21 @@ def _missing(missing: list[tuple[str, str]], columns: Sequence[str], config: Col
             free.remove(guess)
         overrides.append(f"data.columns.{role}={_quoted(guess) if guess else 'NAME'}")
     what = " and no ".join(f"column '{wanted}'" for _, wanted in missing)
-    return f"{name} has no {what}; it has: {', '.join(columns)}. Name yours: {' '.join(overrides)}"
+    return (
+        f"{name} has no {what}; it has: {', '.join(map(short, columns))}. {headerless(columns)}Name yours: "
+        f"{' '.join(overrides)}"
+    )
+
+
+def headerless(columns: Sequence[str]) -> str:
+    """Return what to add to a message on a missing column: a hint if the header looks like a row.
+
+    >>> headerless(["text", "Unnamed: 0"]), headerless(["I liked it a lot, really", "1"])[:8]
+    ('', 'If its f')
+    """
+    if any(column.count(" ") >= 4 or re.fullmatch(r"\s*[-+]?\d+([.,]\d+)?\s*", column) for column in columns):
+        return "If its first line is a row, put a header before it. "
+    return ""
 
 
 def _quoted(column: str) -> str:

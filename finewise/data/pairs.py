@@ -21,7 +21,7 @@ from finewise.errors import InputError
 if TYPE_CHECKING:
     from datasets import Dataset
 
-VERSION = 2
+VERSION = 3
 """Raise it when reading or the content keys change: old cache entries are then not found."""
 
 EXAMPLES = 10

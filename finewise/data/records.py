@@ -4,6 +4,7 @@ import csv
 import gzip
 import json
 import math
+import re
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -33,9 +34,9 @@ def decoded_lines(path: Path, name: str) -> Iterator[str]:
                 except UnicodeDecodeError as error:
                     byte = raw[error.start]
                     raise InputError(
-                        f"{name}: line {number} is not UTF-8 (byte 0x{byte:02x} at position {error.start + 1}); "
-                        "if the file is "
-                        f"Latin-1, convert it: iconv -f latin1 -t utf-8 {path.name} > utf8_{path.name}"
+                        f"{name}: line {number} is not UTF-8 (byte 0x{byte:02x} at position {error.start + 1}); convert "
+                        "it from its own encoding (Western European text saved by Excel is cp1252): iconv -f cp1252 -t "
+                        f"utf-8 {path.name} > utf8_{path.name}"
                     ) from None
                 if "\0" in line:
                     raise InputError(
@@ -75,6 +76,10 @@ class RecordSource:
     def columns(self) -> list[str]:
         """Return the names of all columns seen so far."""
         return list(self.first_seen)
+
+    def remarks(self) -> list[str]:
+        """Return what reading found that may be a mistake; complete once `batches` is exhausted."""
+        return []
 
     def records(self) -> Iterator[tuple[int, Mapping[str, Any]]]:
         """Yield the number of the line and the record; keep `first_seen` complete."""
@@ -133,8 +138,35 @@ class RecordSource:
     def number(cell: Any) -> float:
         """Return a finite number, or raise ValueError with what is wrong."""
         if isinstance(cell, bool | int | float):
-            return _finite(float(cell))
+            try:
+                return _finite(float(cell))
+            except OverflowError:
+                raise ValueError("must be a finite number; got one of more than 300 digits") from None
         raise ValueError(f"must be a number; got {shown(cell)}")
+
+
+class _TwiceError(ValueError):
+    """An object names a key twice."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object; Python's own parser would keep the last of equal keys silently."""
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise _TwiceError(next(key for key in keys if keys.count(key) > 1))
+    return record
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object)
+
+
+def _unreadable(error: ValueError | RecursionError) -> str:
+    if isinstance(error, _TwiceError):
+        return f"has the key '{error}' twice in one object; remove or rename one"
+    if isinstance(error, RecursionError):
+        return "is nested too deeply; write flat objects with a key per column"
+    return "holds a whole number of more than 4,300 digits; write it as a text, in double quotes"
 
 
 class JsonLinesSource(RecordSource):
@@ -156,14 +188,14 @@ class JsonLinesSource(RecordSource):
             if not line.strip():
                 continue
             try:
-                record = json.loads(line)
+                record = _DECODER.decode(line)
             except json.JSONDecodeError as error:
                 hint = "; a JSON array of objects must be in a file named .json" if line.strip() == "[" else ""
                 raise InputError(
                     f"{self.name}: line {number} is not valid JSON ({error.msg}, column {error.colno}){hint}"
                 ) from None
-            except RecursionError:
-                raise InputError(f"{self.name}: line {number} is nested too deeply") from None
+            except (ValueError, RecursionError) as error:
+                raise InputError(f"{self.name}: line {number} {_unreadable(error)}") from None
             if not isinstance(record, dict):
                 raise InputError(
                     f"{self.name}: line {number} must be an object with keys, such as "
@@ -188,11 +220,13 @@ class JsonArraySource(RecordSource):
                 f"{name} is a JSON array over 1 GB, which must be read as a whole; convert it to .jsonl: jq -c '.[]'"
             )
         try:
-            self._items = json.loads("".join(decoded_lines(path, name)))
+            self._items = _DECODER.decode("".join(decoded_lines(path, name)))
         except json.JSONDecodeError as error:
             raise InputError(
                 f"{name}: line {error.lineno} is not valid JSON ({error.msg}, column {error.colno})"
             ) from None
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{name}: an item {_unreadable(error)}") from None
         if not self._items:
             raise InputError(f"{name} has no rows")
         for number, item in enumerate(self._items, 1):
@@ -214,28 +248,63 @@ class DelimitedSource(RecordSource):
         super().__init__(path, name)
         self.separator = separator
         self.quoting = quoting
+        self._spanning, self._first_spanning = 0, 0
+        """Rows that go on over further lines, and the line of the first."""
+        self._check_first_line()
         number, header = next(self._fields(), (0, []))
         header = [column.strip() for column in header]
         if not header:
             raise InputError(f"{name} is empty; it must have a header and rows")
-        if len(header) == 1:
-            other = max("\t;|,", key=header[0].count)
-            if other != separator and other in header[0]:
-                kind = (
-                    "give it the extension .tsv"
-                    if other == "\t"
-                    else "save it with commas"
-                    if separator == ","
-                    else "save it with tabs"
-                )
-                raise InputError(
-                    f"{name}: the header '{short(header[0])}' is separated by {other!r}, not by {separator!r}; {kind}"
-                )
         twice = [column for column in header if header.count(column) > 1]
         if twice:
             raise InputError(f"{name}: the header names the column '{twice[0]}' twice; rename one")
         self.first_seen = dict.fromkeys(header, number)
         self.header = header
+
+    def _check_first_line(self) -> None:
+        """Refuse what the header shows of the separator and the line ends, before the parser stumbles over it."""
+        line = next(decoded_lines(self.path, self.name), "").rstrip("\r\n")
+        header, *after = line.split("\r", 1)
+        if after and header.count('"') % 2 == 0:
+            raise InputError(
+                f"{self.name}: its lines end with a carriage return alone (old Macintosh); convert it: tr '\\r' '\\n' "
+                f"< {self.path.name} > lines_{self.path.name}"
+            )
+        if re.fullmatch(r'"?sep=[;,|\t ]?"?', line):
+            raise InputError(
+                f"{self.name}: line 1 is {short(line)!r}, which Excel writes before the header; remove it: sed 1d "
+                f"{self.path.name} > plain_{self.path.name}"
+            )
+        bare = re.sub('"[^"]*"', "", line) if self.quoting else line
+        other = max("\t;|,", key=bare.count)
+        if self.separator not in bare and other in bare:
+            fix = "give it the extension .tsv" if other == "\t" else "save it with commas"
+            fix = (
+                fix if self.separator == "," else "give it the extension .csv" if other == "," else "save it with tabs"
+            )
+            raise InputError(
+                f"{self.name}: the header '{short(line)}' is separated by {other!r}, not by {self.separator!r}; {fix}"
+            )
+
+    def remarks(self) -> list[str]:
+        """Return what reading found that may be a mistake; complete once `batches` is exhausted."""
+        if not self._spanning:
+            return []
+        return [
+            f"{self.name}: rows that go on over several lines, inside double quotes: {self._spanning} (first: line "
+            f"{self._first_spanning}); if each row should be one line, a text begins with a stray double quote: write "
+            'that quote as "" and put the text in double quotes'
+        ]
+
+    def _check_spanning(self, start: int, fields: list[str]) -> None:
+        """Count a row that goes on over further lines; a TSV cell with a line break and a tab was two rows."""
+        if self.separator == "\t" and any("\n" in cell and "\t" in cell for cell in fields):
+            raise InputError(
+                f"{self.name}: the row at line {start} goes on over further lines, because a text begins with a double "
+                'quote; write that quote as "" and put the text in double quotes'
+            )
+        self._spanning += 1
+        self._first_spanning = self._first_spanning or start
 
     def _fields(self) -> Iterator[tuple[int, list[str]]]:
         csv.field_size_limit(2**31 - 1)  # the default of 128 KiB refuses long documents
@@ -256,20 +325,25 @@ class DelimitedSource(RecordSource):
                 raise InputError(
                     f'{self.name}: the row at line {start} is broken: {what}; write a quote inside a text as ""'
                 ) from None
+            if reader.line_num > start:
+                self._check_spanning(start, fields)
             if fields:
                 yield start, fields
 
     def records(self) -> Iterator[tuple[int, Mapping[str, Any]]]:
         """Yield the number of the line (or item) and the record."""
+        self._spanning, self._first_spanning = 0, 0
         rows = self._fields()
         next(rows)
         empty = True
         for number, fields in rows:
             empty = False
             if len(fields) != len(self.header):
+                decimal = self.separator == "," and any(map(_decimal_comma, fields, fields[1:]))
                 raise InputError(
                     f"{self.name}: line {number} has {len(fields)} fields, the header has {len(self.header)} "
                     f"({short(self.separator.join(fields))!r}); put texts that hold the separator in double quotes"
+                    f"{', and write numbers with a decimal point' if decimal else ''}"
                 )
             yield number, dict(zip(self.header, fields, strict=True))
         if empty:
@@ -281,8 +355,14 @@ class DelimitedSource(RecordSource):
         try:
             value = float(cell.strip().replace("_", "?"))
         except ValueError:
-            raise ValueError(f"must be a number; got {shown(cell)}") from None
+            hint = "; write it with a decimal point" if re.fullmatch(r"\s*[-+]?\d+,\d+\s*", cell) else ""
+            raise ValueError(f"must be a number; got {shown(cell)}{hint}") from None
         return _finite(value)
+
+
+def _decimal_comma(before: str, after: str) -> bool:
+    """Return whether two neighbouring fields look like one number, such as 0,75, that was split at its comma."""
+    return bool(re.fullmatch(r"\s*[-+]?\d{1,3}", before) and re.fullmatch(r"\d+\s*", after))
 
 
 def _text(cell: Any) -> Any:

@@ -20,7 +20,7 @@ from finewise.data.retrieval import RetrievalSet
 from finewise.data.table import Batch, Source
 from finewise.errors import InputError
 from finewise.names import nearest
-from finewise.references import PACKAGE, content_of, file_sha256, package_path
+from finewise.references import PACKAGE, content_of, expanded, file_sha256, package_path
 
 __all__ = [
     "Notes", "Pairs", "builtin", "exists", "is_labelled", "is_retrieval", "labelled_file", "read_pairs",
@@ -70,7 +70,7 @@ def resolve(reference: str) -> Path:
     """
     if reference.startswith(PACKAGE):
         return package_path(reference)
-    path = Path(reference).expanduser()
+    path = expanded(reference)
     if path.exists():
         return path
     known = builtin()
@@ -238,6 +238,9 @@ class _Table(Reader):
         wanted = {column: kind_of(role) for role, column in self._mapped.items()}
         for batch, numbers in self._source.batches(wanted):
             yield {role: batch[column] for role, column in self._mapped.items()}, numbers
+
+    def remarks(self) -> list[str]:
+        return self._source.remarks() if isinstance(self._source, RecordSource) else []
 
     def unused(self) -> list[str]:
         if isinstance(self._source, RecordSource) and (

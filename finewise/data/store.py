@@ -27,6 +27,7 @@ from finewise import __version__
 from finewise.console import say
 from finewise.data.keys import combine
 from finewise.errors import InputError
+from finewise.references import expanded
 
 ENVIRONMENT = "FINEWISE_CACHE"
 KINDS = ("data", "splits", "audits", "tokens", "embeddings", "results", "models")
@@ -41,7 +42,7 @@ _sound: dict[Path, tuple[Any, ...]] = {}  # entries whose checksums this process
 def cache_root() -> Path:
     """Return $FINEWISE_CACHE, else $XDG_CACHE_HOME/finewise, else ~/.cache/finewise."""
     if own := os.environ.get(ENVIRONMENT):
-        return Path(own).expanduser()
+        return expanded(own)
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "finewise"
 

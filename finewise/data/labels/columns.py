@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from finewise.config import LabelColumnsConfig
 from finewise.data.arrow import TextColumn
-from finewise.data.table import BATCH_ROWS
+from finewise.data.columns import headerless
+from finewise.data.table import BATCH_ROWS, short
 from finewise.errors import InputError
 from finewise.names import nearest
 
@@ -75,8 +76,8 @@ def _missing(name: str, role: str, wanted: Sequence[str], columns: Sequence[str]
     guess = nearest(wanted[0], columns) or next((lower[word] for word in usual if word in lower), None)
     named = "NAME" if guess is None else guess if re.fullmatch(r"[\w.\-]+", guess) else f"\"'{guess}'\""
     return (
-        f"{name} has no column {' or '.join(repr(one) for one in wanted)}; it has: {', '.join(columns)}. "
-        f"Name yours: data.columns.{role}={named}"
+        f"{name} has no column {' or '.join(repr(one) for one in wanted)}; it has: {', '.join(map(short, columns))}. "
+        f"{headerless(columns)}Name yours: data.columns.{role}={named}"
     )
 
 

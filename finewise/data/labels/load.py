@@ -19,7 +19,7 @@ from finewise.data.labels.stored import Stored, read_stored
 from finewise.data.labels.suspects import Suspects, suspects
 from finewise.data.labels.understand import labelled, space_of, understand
 from finewise.data.report import AuditReport
-from finewise.data.sources import splits
+from finewise.data.sources import builtin, splits
 from finewise.data.tokens import TokenLimit
 from finewise.errors import InputError
 
@@ -108,7 +108,9 @@ def prepare_labels(
         }
     train, dev, test = parts["train"], parts["dev"], parts["test"]
     found = partial(suspects, train, seed, most=audit.max_rows) if audit.label_errors else None
-    report = audited_labels(train, dev, test, audit, limit=limit, seed=seed, read=_read(stored, audit), suspects=found)
+    report = audited_labels(
+        train, dev, test, audit, limit=limit, seed=seed, read=_read(stored, config, audit), suspects=found
+    )
     whole = _without(train, _left_out(train, report, audit), config)
     report = replace(report, dropped=len(report.leaked) if audit.leakage == "drop" else 0)
     train = whole if config.max_train_rows is None else sample(whole, config.max_train_rows, seed)
@@ -129,16 +131,19 @@ def prepare_labels(
     )
 
 
-def _read(stored: Mapping[str, Stored], audit: LabelAuditConfig) -> Sequence[str]:
-    """Say what reading left out."""
-    told = []
-    for one in stored.values():
+def _read(stored: Mapping[str, Stored], config: LabelDataConfig, audit: LabelAuditConfig) -> Sequence[str]:
+    """Return what reading left out or found odd."""
+    told: list[str] = []
+    for part, one in stored.items():
         left = one.read - len(one.numbers)
         if left:
             first = ", ".join(map(str, one.empty_at[: max(audit.examples, 1)]))
             told.append(
                 f"{one.reference}: {left} of {one.read} rows with an empty text were left out ({one.unit} {first})"
             )
+        told += one.remarks
+        if part == "train" and one.spare and config.train not in builtin(labelled=True):
+            told.append(f"{one.reference}: columns that play no role: {', '.join(one.spare)}")
         if one.unused:
             told.append(f"{one.reference}: columns of lists, objects or bytes are not kept: {', '.join(one.unused)}")
     return told

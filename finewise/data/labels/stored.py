@@ -17,12 +17,13 @@ from finewise.data.arrow import ArrowSource, TextColumn
 from finewise.data.keys import ColumnDigest, Keys, combine, text_keys
 from finewise.data.labels.columns import label_roles
 from finewise.data.opening import open_reference
+from finewise.data.records import RecordSource
 from finewise.data.sources import builtin
 from finewise.data.store import entry
 from finewise.data.table import Kind, Source
 from finewise.errors import InputError
 
-VERSION = 2
+VERSION = 3
 """Raise it when reading or the content keys change: old cache entries are then not found."""
 
 EXAMPLES = 10
@@ -54,6 +55,8 @@ class Stored:
         read: Rows in the file.
         empty_at: Line or row numbers of the first rows that were left out because their text is empty.
         unused: Columns that were left out because they hold lists, objects or bytes.
+        spare: Columns that are kept with the rows and play no role.
+        remarks: What reading found that may be a mistake.
         digest: sha256 of texts and cells.
     """
 
@@ -71,6 +74,8 @@ class Stored:
     read: int
     empty_at: tuple[int, ...]
     unused: tuple[str, ...]
+    spare: tuple[str, ...]
+    remarks: tuple[str, ...]
     digest: str
 
     def where(self, row: int) -> str:
@@ -121,6 +126,8 @@ def read_stored(reference: str, columns: LabelColumnsConfig, *, split: str = "tr
         read=about["read"],
         empty_at=tuple(about["empty_at"]),
         unused=tuple(column for column in others if column not in plain),
+        spare=tuple(column for column in plain if column != group),
+        remarks=tuple(about["remarks"]),
         digest=combine(about["digest"], json.dumps(names)),
     )
 
@@ -174,7 +181,12 @@ def _convert(
             f"{source.name}: all {kept} texts are numbers, so '{text}' is no column of texts; name it with data.columns.text"
         )
     (folder / "cells.json").write_text(json.dumps(list(known), ensure_ascii=False), encoding="utf-8")
-    return {"read": seen, "empty_at": empty_at, "digest": combine(*(digest.hexdigest() for digest in digests))}
+    return {
+        "read": seen,
+        "empty_at": empty_at,
+        "remarks": source.remarks() if isinstance(source, RecordSource) else [],
+        "digest": combine(*(digest.hexdigest() for digest in digests)),
+    }
 
 
 def _joined(columns: Mapping[str, pa.Array], labels: list[str], numbers: NDArray[np.int64], source: Source) -> pa.Array:

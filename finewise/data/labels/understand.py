@@ -20,6 +20,12 @@ from finewise.errors import InputError
 SHOWN = 5
 """Labels that a message names."""
 
+MEASURED = 20
+"""Different numbers up to which labels are classes, however they are spread."""
+
+DIGITS = 1_000
+"""Of a class number, below which Python reads it as a number."""
+
 
 def understand(stored: Stored, config: LabelDataConfig, *, train: bool = True) -> tuple[Cell, ...]:
     """Return what each different label cell of a file says.
@@ -62,12 +68,27 @@ def _check_types(stored: Stored, cells: Sequence[Cell], config: LabelDataConfig)
                 f"{stored.first(code)}: '{stored.label}' is {stored.cells[code]}, and classes are names or whole numbers; give "
                 "names, or set data.kind=ordinal if the numbers have an order"
             )
+    _check_measured(stored, cells, config)
     if len(first) > 1:
         examples = " and ".join(
             f"the {kind} {stored.cells[code]} ({stored.first(code)})" for kind, code in first.items()
         )
         raise InputError(
             f"{stored.reference}: '{stored.label}' mixes {examples}; write all labels as one kind of value"
+        )
+
+
+def _check_measured(stored: Stored, cells: Sequence[Cell], config: LabelDataConfig) -> None:
+    """Refuse a column of measurements: what is asked for then is regression."""
+    names = [cell.names[0].replace(",", ".") for cell in cells if not cell.several]
+    if len(names) <= MEASURED or len(names) < len(cells) or not all(map(_is_number, names)):
+        return
+    fractions = config.kind != "ordinal" and not all(float(name).is_integer() for name in names)
+    if fractions or 2 * len(names) > len(stored.codes):
+        raise InputError(
+            f"{stored.reference}: '{stored.label}' holds {len(names)} different numbers in {len(stored.codes)} rows (such as "
+            f"{', '.join(stored.cells[:3])}), which look like ids or measurements (regression), not classes; name another "
+            "column in data.columns.label, or sort the numbers into a few ranges"
         )
 
 
@@ -146,7 +167,7 @@ def space_of(stored: Stored, cells: Sequence[Cell], config: LabelDataConfig) -> 
 
 def _sorted(names: dict[str, int]) -> list[str]:
     """Return the names sorted, by value if all are whole numbers: class numbers then keep their places."""
-    if all(name.removeprefix("-").isdecimal() for name in names):
+    if all(name.removeprefix("-").isdecimal() and len(name) < DIGITS for name in names):
         return sorted(names, key=lambda name: (int(name), name))
     return sorted(names)
 

@@ -407,7 +407,7 @@ def test_a_role_column_that_only_later_rows_have_is_not_ignored(jsonl: Writer) -
         ("a.jsonl", '{"anchor": "a", "positive": 5}\n', ["line 1: 'positive' must be a text; got the number 5"]),
         ("a.jsonl", '{"anchor": "a", "positive": {"x": 1}}\n', ["must be a text; got an object"]),
         ("a.jsonl", '{"anchor": "a", "positive": ["b", "c"]}\n', ["must be a text; got a list", "one row per text"]),
-        ("a.csv", b"anchor,positive\na,b\nc,caf\xe9\n", ["line 3 is not UTF-8", "0xe9", "iconv -f latin1 -t utf-8"]),
+        ("a.csv", b"anchor,positive\na,b\nc,caf\xe9\n", ["line 3 is not UTF-8", "0xe9", "iconv -f cp1252 -t utf-8"]),
         ("a.jsonl", '{"anchor": "a"}'.encode("utf-16"), ["UTF-16", "iconv -f utf-16"]),
         ("a.csv", "anchor,positive\n".encode("utf-16-le"), ["UTF-16"]),
         ("a.csv", b"anchor,positive\na,b\0c\n", ["line 2 holds a NUL byte"]),
@@ -416,6 +416,26 @@ def test_a_role_column_that_only_later_rows_have_is_not_ignored(jsonl: Writer) -
         ("a.csv", gzip.compress(b"anchor", mtime=0), ["compressed file"]),
         ("a.csv", b"PAR1....", ["parquet file"]),
         ("a.parquet", b"PAR1....", ["cut or damaged"]),
+        ("a.csv", '"anchor";"positive"\n"a";"b"\n', ["is separated by ';', not by ','"]),
+        ("a.csv", '"anchor, x";"positive"\n"a";"b"\n', ["is separated by ';', not by ','"]),
+        ("a.csv", "\ufeffsep=;\r\nanchor;positive\r\na;b\r\n", ["line 1 is 'sep=;'", "sed 1d"]),
+        ("a.csv", "anchor,positive\ra,b\rc,d\r", ["end with a carriage return alone"]),
+        ("a.csv", '"anchor","positive"\r"a","b"\r', ["end with a carriage return alone"]),
+        ("a.csv", "how do I cook an egg,boil it\na,b\n", ["no column 'anchor'", "put a header before it"]),
+        ("a.csv", "anchor,positive,score\na,b,0,75\n", ["line 2 has 4 fields", "decimal point"]),
+        ("a.tsv", "anchor\tpositive\tscore\na\tb\t0,75\n", ["'score' must be a number", "decimal point"]),
+        ("a.tsv", 'anchor\tpositive\na\t"b\nc\td"\ne\tf\n', ["the row at line 2 goes on over further lines"]),
+        ("a.jsonl", '{"anchor": "a", "positive": "b", "anchor": "c"}\n', ["line 1 has the key 'anchor' twice"]),
+        ("a.jsonl", '{"anchor": "a", "meta": {"x": 1, "x": 2}}\n', ["line 1 has the key 'x' twice"]),
+        ("a.json", '[{"anchor": "a", "positive": "b", "anchor": "c"}]', ["has the key 'anchor' twice"]),
+        ("a.json", "[" * 100_000, ["nested too deeply"]),
+        ("a.jsonl", '{"anchor": "a", "n": ' + "9" * 5000 + "}\n", ["line 1 holds a whole number of more than 4,300"]),
+        ("a.json", '[{"anchor": "a", "n": ' + "9" * 5000 + "}]", ["holds a whole number of more than 4,300"]),
+        (
+            "a.jsonl",
+            '{"anchor": "a", "positive": "b", "score": ' + "9" * 400 + "}\n",
+            ["line 1: 'score' must be a finite number"],
+        ),
     ],
 )  # fmt: skip
 def test_a_broken_file_is_refused_with_its_place(name: str, content: str | bytes, essence: list[str]) -> None:
@@ -495,3 +515,20 @@ def test_too_few_usable_rows(jsonl: Writer, pairs: Callable[[int], list[dict[str
 def test_a_byte_that_is_no_character_inside_parquet() -> None:
     broken = pa.array([b"a", b"\xff\xfe"]).view(pa.string())
     refused(table("p.parquet", anchor=broken, positive=["c", "d"]), "column 'anchor' is damaged between rows 1 and 2")
+
+
+def test_rows_that_go_on_over_several_lines_are_counted() -> None:
+    lines = 'anchor,positive\n"a, ""b""\nc",d\n\n"e","f\rg"\nh,"i\n\nj"\n'
+    first, second = read_pairs(write("a.csv", lines), PLAIN).notes.remarks, read_pairs("a.csv", PLAIN).notes.remarks
+    assert first == second  # the second time from the cache
+    assert "inside double quotes: 2 (first: line 2)" in first[0]
+    assert read_pairs(write("b.csv", 'anchor,positive\n"a","b"\nc,d\n'), PLAIN).notes.remarks == ()
+    assert (
+        "(first: line 3)" in read_pairs(write("c.tsv", 'anchor\tpositive\nx\ty\na\t"b\nc"\n'), PLAIN).notes.remarks[0]
+    )
+
+
+def test_a_file_may_be_called_as_a_user_that_is_not_there() -> None:
+    with pytest.raises(InputError, match="no such file"):
+        exists("~nobody-here.csv")
+    assert len(read_pairs(write("~nobody-here.csv", "anchor,positive\na,b\nc,d\n"), PLAIN)) == 2

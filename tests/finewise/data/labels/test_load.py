@@ -320,3 +320,29 @@ def test_class_names_in_a_parquet_file_of_datasets_are_matched_by_name(own_folde
     config.dev = write("gap", ["pos", "neg"], [0, 1, -1])
     with pytest.raises(InputError, match=r"1 of 3 rows have no label \(first: row 3"):
         load_labels(config, LabelAuditConfig(), seed=1)
+
+
+def test_columns_without_a_role_and_rows_over_several_lines_are_told(
+    own_folder: Path, rows: Maker, prepared: Prepare
+) -> None:
+    lines = [f'"{row["text"]}\nmore",{row["label"]},x,u{number}' for number, row in enumerate(rows(20))]
+    name = csv(own_folder, "text,label,text2,user", lines)
+    remarks = " ".join(prepared(name, columns={"group": "user"}).report.remarks)
+    assert "columns that play no role: text2" in remarks
+    assert "user" not in remarks.split("role: ")[1].split()
+    assert "inside double quotes: 60 (first: line 2)" in remarks
+
+
+@pytest.mark.parametrize("value", [lambda n: f"{n / 7:.3f}", lambda n: f"{n / 7:.3f}".replace(".", ","), lambda n: n])
+def test_measurements_are_no_classes(
+    jsonl: Writer, rows: Maker, prepared: Prepare, value: Callable[[int], Any]
+) -> None:
+    with pytest.raises(InputError, match="holds 60 different numbers in 60 rows"):
+        prepared(jsonl(cells(rows(20), lambda number, name: value(number))))
+    grades = prepared(jsonl(cells(rows(20), lambda number, name: f"{number % 4 / 2:g}")))
+    assert grades.space.names == ("0", "0.5", "1", "1.5")
+
+
+def test_class_numbers_of_any_length_are_names(jsonl: Writer, rows: Maker, prepared: Prepare) -> None:
+    given = cells(rows(20), lambda number, name: "7" * 5000 if number % 2 else "1")
+    assert prepared(jsonl(given)).space.names == ("1", "7" * 5000)
