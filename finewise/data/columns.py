@@ -81,13 +81,13 @@ def kind_of(role: str) -> Kind:
     return "number" if role == "score" else "label" if role == "group" else "text"
 
 
-def late(first_seen: dict[str, int], mapped: dict[str, str], config: ColumnsConfig) -> tuple[str, int] | None:
+def late(first_seen: dict[str, int], config: ColumnsConfig) -> tuple[str, int] | None:
     """Return a column (and its line) that only later rows have and that would have played a role from the start."""
-    known = set(mapped.values())
+    first = min(first_seen.values())
     for column, line in first_seen.items():
         is_negative = config.negative is None and re.fullmatch(r"negative(_\d+)?", column)
         is_score = config.score is None and column == "score"
-        if column not in known and (is_negative or is_score):
+        if line > first and (is_negative or is_score):
             return column, line
     return None
 

@@ -7,6 +7,7 @@ import math
 import re
 import zlib
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from finewise.errors import InputError
 
 BATCH_CHARACTERS = 32_000_000
 JSON_ARRAY_BYTES = 1_000_000_000
+LOOK_AHEAD = 1_000
+"""Lines whose keys are the columns of a JSON lines file: the first alone may lack some."""
 
 
 def decoded_lines(path: Path, name: str) -> Iterator[str]:
@@ -76,6 +79,11 @@ class RecordSource:
     def columns(self) -> list[str]:
         """Return the names of all columns seen so far."""
         return list(self.first_seen)
+
+    def first_columns(self) -> list[str]:
+        """Return the names of the first row's columns."""
+        first = min(self.first_seen.values())
+        return [column for column, line in self.first_seen.items() if line == first]
 
     def remarks(self) -> list[str]:
         """Return what reading found that may be a mistake; complete once `batches` is exhausted."""
@@ -176,10 +184,11 @@ class JsonLinesSource(RecordSource):
 
     def __init__(self, path: Path, name: str) -> None:
         super().__init__(path, name)
-        first = next(self.records(), None)
-        if first is None:
+        for number, record in islice(self.records(), LOOK_AHEAD):
+            for column in record:
+                self.first_seen.setdefault(column, number)
+        if not self.first_seen:
             raise InputError(f"{name} has no rows")
-        self.first_seen = dict.fromkeys(first[1], first[0])
 
     def records(self) -> Iterator[tuple[int, Mapping[str, Any]]]:
         """Yield the number of the line (or item) and the record."""
@@ -248,6 +257,7 @@ class DelimitedSource(RecordSource):
         super().__init__(path, name)
         self.separator = separator
         self.quoting = quoting
+        self.header: list[str] = []
         self._spanning, self._first_spanning = 0, 0
         """Rows that go on over further lines, and the line of the first."""
         self._check_first_line()
@@ -297,8 +307,10 @@ class DelimitedSource(RecordSource):
         ]
 
     def _check_spanning(self, start: int, fields: list[str]) -> None:
-        """Count a row that goes on over further lines; a TSV cell with a line break and a tab was two rows."""
-        if self.separator == "\t" and any("\n" in cell and "\t" in cell for cell in fields):
+        """Count a row that goes on over further lines; in TSV, where each of them would be a row itself, it is refused."""
+        lines = self.separator.join(fields).split("\n")
+        whole = len(self.header) > 1 and all(line.count("\t") == len(self.header) - 1 for line in lines)
+        if self.separator == "\t" and whole:
             raise InputError(
                 f"{self.name}: the row at line {start} goes on over further lines, because a text begins with a double "
                 'quote; write that quote as "" and put the text in double quotes'

@@ -225,7 +225,17 @@ def read_pairs(reference: str, columns: ColumnsConfig, *, split: str = "train") 
 
 def _read(source: Source, content: str, reference: str, columns: ColumnsConfig) -> Pairs:
     mapped = roles(source.columns(), columns, reference)
+    _check_late(source, columns)
     return store_pairs(content, mapped, reference, source.unit, source.rows, _Table(source, mapped, columns))
+
+
+def _check_late(source: Source, columns: ColumnsConfig) -> None:
+    if isinstance(source, RecordSource) and (found := late(source.first_seen, columns)):
+        column, line = found
+        raise InputError(
+            f"{source.name}: '{column}' is in {source.unit} {line} but not in the first row; give it to every row, "
+            "or rename it if it should not be used"
+        )
 
 
 class _Table(Reader):
@@ -243,15 +253,7 @@ class _Table(Reader):
         return self._source.remarks() if isinstance(self._source, RecordSource) else []
 
     def unused(self) -> list[str]:
-        if isinstance(self._source, RecordSource) and (
-            found := late(self._source.first_seen, self._mapped, self._columns)
-        ):
-            column, line = found
-            raise InputError(
-                f"{self._source.name}: '{column}' is in {self._source.unit} {line} but not in the first row; give "
-                "it to every row, "
-                "or rename it if it should not be used"
-            )
+        _check_late(self._source, self._columns)
         return [column for column in self._source.columns() if column not in self._mapped.values()]
 
 

@@ -19,6 +19,7 @@ from finewise.console import progress
 from finewise.data.arrow import ArrowSource, TextColumn
 from finewise.data.keys import Keys, combine, text_keys
 from finewise.data.opening import open_reference
+from finewise.data.records import RecordSource
 from finewise.data.store import entry, made_by
 from finewise.data.table import Source
 from finewise.data.tokenised import TextTokenizer
@@ -129,8 +130,9 @@ def read_chats(reference: str, renderer: Renderer, split: str = "train") -> Chat
         InputError: No such file, no chats in it, or rows that cannot be trained on.
     """
     source, content = open_reference(reference, split)
-    if recognise(source.columns()) is None:
-        raise InputError(f"{source.name} {help_for(source.columns())}")
+    columns = source.first_columns() if isinstance(source, RecordSource) else source.columns()
+    if recognise(columns) is None:
+        raise InputError(f"{source.name} {help_for(columns)}")
     tokenizer = TextTokenizer(renderer.tokenizer.backend_tokenizer, None)
     key = combine("chats", made_by(MODULES, LIBRARIES), content, source.unit, tokenizer.digest, renderer.key)
     folder, about = entry(key, lambda part: _convert(part, source, renderer), kind="tokens")

@@ -88,7 +88,9 @@ def suspects_table(train: Labelled, found: Suspects, count: int) -> Table:
 def _write_csv(path: Path, train: Labelled, found: Suspects) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(
-            file, ["rank", "where", "row", "given", "suggested", "probability", "given_probability", "quality", "text"]
+            file,
+            ["rank", "where", "row", "given", "suggested", "probability", "given_probability", "quality", "text"],
+            quoting=csv.QUOTE_NONNUMERIC,  # a lone carriage return in a text would end its row
         )
         writer.writeheader()
         writer.writerows(suspect_rows(train, found, found.likely))

@@ -184,9 +184,17 @@ def _convert(
     return {
         "read": seen,
         "empty_at": empty_at,
-        "remarks": source.remarks() if isinstance(source, RecordSource) else [],
+        "remarks": [
+            *(source.remarks() if isinstance(source, RecordSource) else []),
+            *_late(source, [text, *labels, *others]),
+        ],
         "digest": combine(*(digest.hexdigest() for digest in digests)),
     }
+
+
+def _late(source: Source, known: list[str]) -> list[str]:
+    found = [column for column in source.columns() if column not in known] if isinstance(source, RecordSource) else []
+    return [f"{source.name}: columns that only later rows have are not kept: {', '.join(found)}"] if found else []
 
 
 def _joined(columns: Mapping[str, pa.Array], labels: list[str], numbers: NDArray[np.int64], source: Source) -> pa.Array:

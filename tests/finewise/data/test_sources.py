@@ -176,7 +176,7 @@ def test_a_cut_cache_entry_is_made_again(jsonl: Writer, tmp_path: Path) -> None:
 
 
 def test_a_failed_reading_leaves_nothing_in_the_cache(jsonl: Writer, tmp_path: Path) -> None:
-    refused(jsonl([{"anchor": "a", "positive": "b"}, "{broken"]), "line 2")
+    refused(jsonl([*[{"anchor": "a", "positive": "b"}] * 2_000, "{broken"]), "line 2001")
     assert list((tmp_path / "cache" / "data").iterdir()) == []
 
 

@@ -346,3 +346,14 @@ def test_measurements_are_no_classes(
 def test_class_numbers_of_any_length_are_names(jsonl: Writer, rows: Maker, prepared: Prepare) -> None:
     given = cells(rows(20), lambda number, name: "7" * 5000 if number % 2 else "1")
     assert prepared(jsonl(given)).space.names == ("1", "7" * 5000)
+
+
+def test_columns_are_those_of_all_first_lines(jsonl: Writer, rows: Maker, prepared: Prepare) -> None:
+    given = rows(20)
+    for row in given[1:]:
+        row["user"] = "u" + row["text"][-2:]
+    data = prepared(jsonl(given), columns={"group": "user"})
+    assert data.train.groups is not None
+    given[0] = {"text": given[0]["text"], "other": 1}
+    with pytest.raises(InputError, match="1 of 60 rows have no label"):
+        prepared(jsonl(given))
