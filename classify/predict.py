@@ -35,6 +35,7 @@ def main(config: PredictConfig) -> float | None:
     score = Agreement(config, texts, decisions.names, decisions.multi) if config.score else None
     rows = empty = 0
     for chunk in texts.chunks():  # whatever is wrong with a row is found before hours of work
+        texts.check_writable(chunk, path)
         rows += len(chunk.texts)
         empty += sum(not text.strip() for text in chunk.texts)
         if score is not None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from finewise.references import expanded
 
 CHUNK_ROWS = 4096
 CHUNK_CHARACTERS = 16_000_000
+HALF = re.compile("[\ud800-\udfff]")
 OUTPUTS = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 
 
@@ -134,6 +136,27 @@ class Texts:
         if cell is None or isinstance(cell, str):
             return cell or ""
         raise InputError(f"{self.name}: {self.unit} {number}: '{self.column}' must be a text; got {shown(cell)}")
+
+    def check_writable(self, chunk: Chunk, path: Path) -> None:
+        """Refuse characters that the file to be written cannot hold, or that could not be read back from it.
+
+        Raises:
+            InputError: A text holds half of a surrogate pair, or, for a CSV file, a NUL byte.
+        """
+        nul = "\0" if extension(path) in (".csv", ".tsv") else None
+        for number, record in zip(chunk.numbers, chunk.records, strict=True):
+            for column, cell in record.items():
+                if not isinstance(cell, str):
+                    continue
+                if nul is not None and nul in cell:
+                    found, fix = "a NUL byte", "repair the text, or write a .jsonl file"
+                elif not cell.isascii() and HALF.search(cell):
+                    found, fix = "half of a surrogate pair", "repair the text"
+                else:
+                    continue
+                raise InputError(
+                    f"{self.name}: {self.unit} {number}: '{column}' holds {found}, which {path.name} cannot; {fix}"
+                )
 
 
 Writer = Callable[[Chunk, Mapping[str, Sequence[Any]]], None]
