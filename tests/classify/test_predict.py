@@ -14,6 +14,7 @@ from classify.decide import FILE, Decisions
 from classify.decisions.config import DecideConfig
 from classify.predict_config import FileConfig, FolderConfig, PredictConfig
 from classify.predictor import Predictor
+from classify.table import Texts
 from finewise.errors import InputError
 
 NAMES = ("animal", "plant", "stone")
@@ -278,3 +279,28 @@ def test_a_delimiter_that_a_label_holds_is_refused_at_the_start(tagger, texts, t
         run(tagger, data, tmp_path / "out.csv", delimiter="n")
     assert not (tmp_path / "out.csv").exists()
     run(tagger, data, tmp_path / "out.jsonl", delimiter="n")
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.tsv", "out.jsonl", "out.parquet"])
+def test_what_is_written_is_read_back(tagger, tmp_path, name):
+    given = ["one\rtwo", "a\tb\nc", 'say "x", y', "\r\n", " lead", "é\u2028x", "x\x1cy", "'q", "\x85"]
+    data = tmp_path / "in.jsonl"
+    data.write_text("".join(json.dumps({"text": text, "n": n}) + "\n" for n, text in enumerate(given)))
+    run(tagger, data, tmp_path / name)
+    assert [text for chunk in Texts(str(tmp_path / name), "text").chunks() for text in chunk.texts] == given
+
+
+@pytest.mark.parametrize(
+    ("row", "name", "message"),
+    [
+        ({"text": "\ud800"}, "out.parquet", "line 1: 'text' holds half of a surrogate pair"),
+        ({"text": "a", "more": "\udfff"}, "out.jsonl", "line 1: 'more' holds half of a surrogate pair"),
+        ({"text": "a\0b"}, "out.csv", "line 1: 'text' holds a NUL byte, which out.csv cannot"),
+    ],
+)
+def test_characters_that_cannot_be_written_are_refused_first(classifier, tmp_path, row, name, message):
+    data = tmp_path / "in.jsonl"
+    data.write_text(json.dumps(row) + "\n")
+    with pytest.raises(InputError, match=message):
+        run(classifier, data, tmp_path / name)
+    assert not (tmp_path / name).exists()
