@@ -16,6 +16,7 @@ from finewise.config import AuditConfig
 from finewise.data.content import Column, content
 from finewise.data.hub import is_hub
 from finewise.data.keys import combine, text_keys
+from finewise.data.labels.classes import class_names
 from finewise.data.labels.splits import shared_rows, split_labels
 from finewise.data.near import matches, sketch
 from finewise.data.report import AuditReport, Example, Finding, Severity, gravest_first, sampled, shorten
@@ -243,7 +244,8 @@ def _audit(train: Tagged, held: list[Tagged], config: AuditConfig, seed: int, re
         "allow": ("warn", "kept (audit.leakage=allow): scores are too good"),
     }
     severity, fate = fates[config.leakage]
-    findings: list[Finding] = []
+    spans = np.bincount([kind for found in train.entities for kind, *_ in found], minlength=len(train.types))
+    findings: list[Finding] = list(class_names(train.types, spans, "training spans"))
     leaked = np.zeros(len(train), dtype=bool)
     for one in held:
         same = np.isin(train.keys, one.keys)

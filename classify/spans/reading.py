@@ -16,8 +16,8 @@ from classify.spans.schemes import check_tag, recognise, to_bio
 from finewise.data.arrow import ArrowSource
 from finewise.data.hub import is_hub
 from finewise.data.opening import open_reference
-from finewise.data.records import decoded_lines
-from finewise.data.sources import labelled_file, resolve
+from finewise.data.records import RecordSource, decoded_lines
+from finewise.data.sources import builtin, labelled_file, resolve
 from finewise.data.table import Kind, Source
 from finewise.errors import InputError
 from finewise.names import nearest
@@ -39,6 +39,7 @@ class Read:
         rows: Those with a word.
         grouped: Whether the rows have groups.
         remarks: What reading left out, repaired or found.
+        spare: Columns that play no role.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Read:
     rows: list[Row]
     grouped: bool = False
     remarks: list[str] = field(default_factory=list)
+    spare: list[str] = field(default_factory=list)
 
 
 def is_conll(path: Path) -> bool:
@@ -85,6 +87,8 @@ def read(reference: str, config: TokenDataConfig, split: str) -> Read:
         found = _conll(path, f"{reference}/{path.name}" if resolve(reference).is_dir() else reference)
     else:
         found = _table(*open_reference(reference, split), config)
+        if found.spare and reference not in builtin():
+            found.remarks.append(f"{found.name}: columns that play no role: {', '.join(found.spare)}")
     whole = len(found.rows)
     if not whole:
         raise InputError(f"{found.name} has no rows")
@@ -152,6 +156,9 @@ def _table(source: Source, content: str, config: TokenDataConfig) -> Read:
             if columns.group is not None:
                 row.group = cells[columns.group][place]
             made.rows.append(row)
+    if isinstance(source, RecordSource):
+        made.remarks += source.remarks()
+    made.spare = [column for column in source.columns() if column not in wanted]
     if stripped:
         made.remarks.append(
             f"{source.name}: {stripped} spans began or ended with white space, which was left out of them"

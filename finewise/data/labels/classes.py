@@ -1,7 +1,7 @@
 """What the audit finds about the classes: too few rows, imbalance, classes that a split lacks."""
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +50,7 @@ def classes(train: Labelled, held: list[Labelled], config: LabelAuditConfig) -> 
             f"{named([f'{names[k]} ({counts[k]})' for k in rare])}{most}"
         )
         yield about("rare_classes", "warn", "train", rare, message)
-    yield from class_names(train)
+    yield from class_names(names, counts)
     yield from _imbalance(train)
     for one in held:
         lacking = np.flatnonzero((one.counts == 0) & (counts > 0))
@@ -70,9 +70,14 @@ GAPS = {"", "-", "--", "?", "n/a", "na", "nan", "nil", "none", "null", "unknown"
 """Names, case-folded, that files write where a label is missing."""
 
 
-def class_names(train: Labelled) -> Iterator[Finding]:
-    """Yield what is odd about the names of the classes: spelt alike, gaps, lists, several in one."""
-    counts, names = train.counts, train.space.names
+def class_names(names: Sequence[str], counts: NDArray[np.int64], what: str = "training rows") -> Iterator[Finding]:
+    """Yield what is odd about the names of the classes: spelt alike, gaps, lists, several in one.
+
+    Args:
+        names: The names.
+        counts: (K,) how often each occurs in the training data.
+        what: What they count.
+    """
     alike: dict[str, list[int]] = {}
     for place, name in enumerate(names):
         alike.setdefault(_spelling(name), []).append(place)
@@ -86,7 +91,7 @@ def class_names(train: Labelled) -> Iterator[Finding]:
     ]
 
     def about(kind: str, places: list[int], message: str) -> Finding:
-        shown = tuple(Example(where=names[k], text=f"{counts[k]:,} training rows") for k in places[:5])
+        shown = tuple(Example(where=names[k], text=f"{counts[k]:,} {what}") for k in places[:5])
         return Finding(
             kind=kind, severity="warn", split="train", count=len(places), of=len(names), message=message, examples=shown
         )

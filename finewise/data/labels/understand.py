@@ -49,9 +49,10 @@ def understand(stored: Stored, config: LabelDataConfig, *, train: bool = True) -
             raise InputError(f"{stored.first(code)}: '{stored.label}' {error}") from None
     if unlabelled:
         rows = np.flatnonzero(np.isin(stored.codes, unlabelled))
+        number = ", -1" if stored.names is not None else ""
         raise InputError(
             f"{stored.reference}: {len(rows)} of {len(stored.codes)} rows have no label (first: {stored.unit} "
-            f"{stored.numbers[rows[0]]}, '{stored.label}' is empty, null or NaN); label them, or remove them"
+            f"{stored.numbers[rows[0]]}, '{stored.label}' is empty, null{number} or NaN); label them, or remove them"
         )
     _check_types(stored, cells, config)
     _check_form(stored, cells, config, train)

@@ -246,3 +246,14 @@ class TestLoad:
 
 def _quoted(values: list[str]) -> str:
     return '"' + json.dumps(values).replace('"', '""') + '"'
+
+
+def test_odd_names_unused_columns_and_rows_over_several_lines_are_told(write: Write, tmp_path: Path) -> None:
+    kinds = ("B-PER", "B-Per", "B-none")
+    rows = [{"tokens": ["word", f"n{n}"], "tags": ["O", kinds[n % 3]], "more": 1} for n in range(120)]
+    file = write("a.jsonl", rows)
+    report = load(TokensExperiment(data=config(file, dev_size=20, test_size=20))).report
+    assert {"alike_classes", "gap_classes"} <= {finding.kind for finding in report.findings}
+    assert "columns that play no role: more" in " ".join(report.remarks)
+    table = write("b.csv", 'text,spans\n"Ada\nmet","[]"\n"met Ada","[{""start"": 4, ""end"": 7, ""label"": ""P""}]"\n')
+    assert "inside double quotes: 1 (first: line 2)" in rows_of(table).remarks[0]
