@@ -19,8 +19,8 @@ from finewise.errors import InputError
 
 BATCH_CHARACTERS = 32_000_000
 JSON_ARRAY_BYTES = 1_000_000_000
-LOOK_AHEAD = 1_000
-"""Lines whose keys are the columns of a JSON lines file: the first alone may lack some."""
+LOOK_AHEAD, LOOK_AHEAD_CHARACTERS = 1_000, 2_000_000
+"""Lines (fewer, if they are long) whose keys are the columns of a JSON lines file: the first alone may lack some."""
 
 
 def decoded_lines(path: Path, name: str) -> Iterator[str]:
@@ -184,9 +184,13 @@ class JsonLinesSource(RecordSource):
 
     def __init__(self, path: Path, name: str) -> None:
         super().__init__(path, name)
+        characters = 0
         for number, record in islice(self.records(), LOOK_AHEAD):
-            for column in record:
+            for column, cell in record.items():
                 self.first_seen.setdefault(column, number)
+                characters += len(cell) if isinstance(cell, str) else 0
+            if characters > LOOK_AHEAD_CHARACTERS:
+                break
         if not self.first_seen:
             raise InputError(f"{name} has no rows")
 
