@@ -141,10 +141,15 @@ def interval(result: ByLength) -> Interval:
 
 
 def scores(result: ByLength) -> list[Score]:
-    """Return a score per length, called METRIC@LENGTH."""
+    """Return a score per length, called METRIC@LENGTH.
+
+    Raises:
+        InputError: An example stands twice at one length.
+    """
     found = []
     for length in result.read():
         part = result.at(length)
+        _check_once(part, length)
         found += score_rows(part, len(part.ids), {f"{result.metric}@{length}": interval(part)}, part.design.clusters)
     return found
 
@@ -153,7 +158,7 @@ def compare(a: ByLength, b: ByLength) -> list[Comparison]:
     """Return a minus b at each length that both read.
 
     Raises:
-        InputError: They are not of the same examples of the same data.
+        InputError: They are not of the same examples of the same data, or one stands twice at one length.
     """
     check_same_data(a, b)
     found = []
@@ -166,11 +171,24 @@ def compare(a: ByLength, b: ByLength) -> list[Comparison]:
                 f"cannot compare {a.system} with {b.system} on {a.benchmark} at {length} tokens: they read different examples "
                 f"({len(one.ids)} and {len(other.ids)}); score both with the same settings"
             )
+        _check_once(one, length)
         design = one.design if one.clusters is not None else other.design
         varied = jackknife(_difference(one, other), design, biased=False)
         (test,) = paired_tests(varied, [one.bounds])
         found += comparison_rows(a, b, {f"{a.metric}@{length}": test})
     return found
+
+
+def _check_once(part: ByLength, length: int) -> None:
+    """Refuse an example that a training run read twice at one length: it would count as one that was read by two runs."""
+    seen: set[tuple[str, int]] = set()
+    for name, group in zip(part.ids, part.groups.tolist(), strict=True):
+        if (name, group) in seen:
+            raise InputError(
+                f"{part.benchmark} ({part.system}): example {name!r} stands twice at {length} tokens; give each "
+                "an id of its own"
+            )
+        seen.add((name, group))
 
 
 def _difference(one: ByLength, other: ByLength) -> Compute:

@@ -113,8 +113,12 @@ class Design:
             return f"too few to test: {self.rows} rows, {FEWEST_ROWS} are needed"
         if self.count < FEWEST_CLUSTERS:
             return f"too few to test: {self.count} clusters, {FEWEST_CLUSTERS} are needed"
-        if np.bincount(self.strata).min() < 2:
-            return "too few to test: a stratum has one unit, 2 are needed"
+        per_stratum = np.bincount(self.strata)
+        if len(per_stratum) > 1 and _freedom(per_stratum) < FEWEST_CLUSTERS - 1:
+            return (
+                f"too few to test: the smallest of {len(per_stratum)} strata, which count the same, has "
+                f"{per_stratum.min()} of the {self.count:,} units"
+            )
         effective = self.rows**2 / float(np.square(self.largest.astype(np.float64)).sum())
         if effective < FEWEST_EFFECTIVE:
             return (
@@ -138,6 +142,14 @@ class Design:
     def over_seeds(self) -> "Design":
         """Return the design whose units are the training runs."""
         return replace(self, units=self.seeds, strata=np.zeros(self.runs, np.intp), seeds=np.zeros(self.size, np.intp))
+
+
+def _freedom(units: Numbers) -> float:
+    """Return the degrees of freedom of an average over strata with so many units of equal variance (Satterthwaite 1946)."""
+    if units.min() < 2:
+        return 0.0
+    parts = 1.0 / units
+    return float(parts.sum() ** 2 / (np.square(parts) / (units - 1)).sum())
 
 
 def warn_of_few(name: str, design: Design) -> None:

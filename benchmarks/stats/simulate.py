@@ -3,7 +3,8 @@
 Each world samples two systems of one law, so that their true difference is 0, and knows the true value of every metric: from
 the law itself, or from a sample of 200,000 rows. A macro-F1 is that of the classes of which the sample holds gold rows.
 
-With C clusters of unequal sizes, rows of a cluster share the class and the luck of the systems with probability .3 each.
+With C clusters of unequal sizes, rows of a cluster share the class and the luck of the systems with probability .3 each. In one
+world the largest of them holds 35% of the rows; in another an average of two tasks rests on 10 rows of one of them.
 """
 
 from abc import ABC, abstractmethod
@@ -282,10 +283,17 @@ class Entities(World):
 
 
 class Lengths(World):
-    """What is read by length: exact answers, the average of 13 tasks, perplexity; by several training runs, too."""
+    """What is read by length: exact answers, the average of tasks, perplexity; by several training runs, too."""
 
-    def __init__(self, metric: str) -> None:
-        self.metric = metric
+    def __init__(self, metric: str, *, largest: float | None = None, small_task: int | None = None) -> None:
+        """Say what is odd.
+
+        Args:
+            metric: exact, mean or perplexity.
+            largest: Share of the rows in the largest cluster.
+            small_task: Rows of the first of two tasks; None: 13 tasks of equal size.
+        """
+        self.metric, self.largest, self.small_task = metric, largest, small_task
 
     @property
     def metrics(self) -> list[str]:
@@ -299,12 +307,12 @@ class Lengths(World):
 
     def trial(self, rng: np.random.Generator, size: int, clusters: int | None, seeds: int | None) -> Trial:
         """Score two systems, each trained with several seeds that read the same examples."""
-        of, runs = _clusters(rng, size, clusters), seeds or 1
-        tasks = np.arange(size) % 13
+        of, runs = _clusters(rng, size, clusters, self.largest), seeds or 1
+        tasks = np.arange(size) % 13 if self.small_task is None else (np.arange(size) < self.small_task).astype(np.intp)
         pair = [self._system(rng, name, of, clusters, tasks, runs, seeds is not None) for name in "ab"]
         truth = {
             "exact": 0.6,
-            "mean": float(np.mean(0.3 + 0.05 * np.arange(13))),
+            "mean": float(np.mean(0.3 + 0.05 * np.unique(tasks))),
             PERPLEXITY: float(np.exp(3.0)),
         }[self.metric]
         return by_length.scores(pair[0]), by_length.compare(pair[0], pair[1]), {self.metrics[0]: truth}
@@ -362,17 +370,21 @@ WORLDS: dict[str, Callable[[], World]] = {
     "ordered": Ordered,
     "entities": Entities,
     "answers": lambda: Lengths("exact"),
+    "answers, one large cluster": lambda: Lengths("exact", largest=0.35),
     "tasks": lambda: Lengths("mean"),
+    "two tasks, one small": lambda: Lengths("mean", small_task=10),
     "perplexity": lambda: Lengths(PERPLEXITY),
 }
 """World by name; a statistic is called METRIC (WORLD)."""
 
 
-def _clusters(rng: np.random.Generator, size: int, clusters: int | None) -> Numbers:
-    """Return the cluster of each row, of unequal sizes; without clusters each row its own."""
+def _clusters(rng: np.random.Generator, size: int, clusters: int | None, largest: float | None = None) -> Numbers:
+    """Return the cluster of each row, of unequal sizes, the first with a given share; without clusters each row its own."""
     if clusters is None:
         return np.arange(size)
     share = rng.dirichlet(np.full(clusters, 5.0))
+    if largest is not None:
+        share = np.r_[largest, (1 - largest) * share[1:] / share[1:].sum()]
     of = np.r_[np.arange(clusters), rng.choice(clusters, size - clusters, p=share)]
     return np.sort(of)
 

@@ -129,6 +129,13 @@ def test_only_equal_prompts_are_compared() -> None:
     assert compare(one, replace(one, system="b", lengths=np.array([128, 128]))) == []
 
 
+def test_an_example_that_stands_twice_is_refused() -> None:
+    twice = result([1, 0, 1], ids=("x", "y", "x"))
+    for found in (lambda: scores(twice), lambda: compare(twice, replace(twice, system="b"))):
+        with pytest.raises(InputError, match="example 'x' stands twice"):
+            found()
+
+
 def test_results_of_seeds_are_joined() -> None:
     both = joined([result([1, 0]), result([1, 1], groups=[1, 1])])
     assert both.mean() == 0.75

@@ -109,7 +109,17 @@ def test_one_cluster_that_holds_nearly_all_rows_is_not_ten_clusters():
 def test_a_stratum_of_one_row_says_nothing_of_its_variation():
     strata = np.r_[np.zeros(99), 1]
     found = difference(np.random.default_rng(0).integers(0, 2, 100).astype(float), UNIT, strata=strata)
-    assert (found.low, found.p, found.test) == (None, None, "too few to test: a stratum has one unit, 2 are needed")
+    words = "too few to test: the smallest of 2 strata, which count the same, has 1 of the 100 units"
+    assert (found.low, found.p, found.test) == (None, None, words)
+
+
+def test_an_average_that_rests_on_few_rows_of_one_task_is_not_tested():
+    values = np.random.default_rng(0).normal(size=100)
+    few = difference(values, strata=np.r_[np.zeros(95), np.ones(5)])
+    assert few.p is None
+    assert "has 5 of the 100 units" in few.test
+    assert difference(values, strata=np.r_[np.zeros(90), np.ones(10)]).p is not None
+    assert difference(values[:52], strata=np.arange(52) % 13).p is not None
 
 
 @pytest.mark.parametrize("count", [1, 3, 7])
