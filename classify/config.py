@@ -18,6 +18,7 @@ from finewise.config import (
     OptimConfig,
     SelectionConfig,
     at_least,
+    positive,
     setting,
 )
 
@@ -66,6 +67,22 @@ class LinearProbe(MethodConfig):
     """Logistic regression on the frozen encoder's embeddings; seconds."""
 
     trains: ClassVar[bool] = False
+
+
+@dataclass(slots=True, kw_only=True)
+class StackedProbe(LinearProbe):
+    """linear_probe, combined with TF-IDF as in stack; seconds."""
+
+
+@dataclass(slots=True, kw_only=True)
+class AutoMethod(ProbeFirst):
+    """What is best on dev within a time budget: linear_probe, stack_probe, lp_ft or stack, the cheap ones first."""
+
+    budget: float = setting(30.0, "minutes for all candidates together; the two without training always run")
+
+    def __post_init__(self) -> None:
+        ProbeFirst.__post_init__(self)
+        positive("method.budget", self.budget)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -139,8 +156,10 @@ METHODS: dict[str, type[MethodConfig]] = {
     "full": Full,
     "lp_ft": ProbeFirst,
     "stack": Stack,
+    "auto": AutoMethod,
     "lora": Lora,
     "linear_probe": LinearProbe,
+    "stack_probe": StackedProbe,
     "knn": Neighbours,
     "zero_shot": ZeroShot,
     "few_shot": FewShot,
@@ -204,9 +223,10 @@ class ClassifyExperiment(ExperimentConfig):
             )
         if isinstance(self.method, SoftLabelsConfig) and self.method.alpha == 1 and self.loss != Auto():
             raise ValueError("loss has no effect with method.alpha=1, which learns from the teacher alone; remove one")
-        if self.onnx and isinstance(self.method, Stack):
+        if self.onnx and isinstance(self.method, Stack | StackedProbe | AutoMethod):
+            name = next(key for key, kind in METHODS.items() if type(self.method) is kind)
             raise ValueError(
-                "onnx=true cannot hold the TF-IDF part of method=stack, and decisions.json is for both; remove it or set "
+                f"onnx=true cannot hold the TF-IDF part of method={name}, and decisions.json is for both; remove it or set "
                 "method=lp_ft"
             )
         if self.curve and self.optim.warmup >= 1:

@@ -84,7 +84,7 @@ def load_teacher(config: SoftLabelsConfig, space: LabelSpace, experiment: Classi
     _check_labels(config, space, experiment)
     reference = model_reference(config.teacher, None)
     if isinstance(reference, Path) and (reference / STACK).is_file():
-        say("note: method.teacher was saved by method=stack; its fine-tuned part alone teaches, without TF-IDF")
+        say("note: method.teacher is stacked with TF-IDF; its classifier alone teaches")
     model, tokenizer = load_classifier(
         replace(experiment.model, name=config.teacher, revision=None),
         space,

@@ -1,6 +1,7 @@
 """What a run leaves behind: the saved classifier with its decisions and card, the record, the report."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from html import escape
 from typing import Any
 
@@ -17,8 +18,9 @@ from classify.losses_config import LOSSES, loss_for
 from classify.neighbours import NeighboursForSequenceClassification
 from classify.onnx import export_onnx
 from classify.pooled import PooledForSequenceClassification
-from classify.prove import PART, Proof, unlike, words
+from classify.prove import Proof, unlike, words
 from classify.reading import FIELD, Reader
+from classify.stack import PART
 from classify.static import StaticForSequenceClassification
 from classify.ways import Trained
 from finewise.console import say
@@ -88,6 +90,7 @@ def write_record(
                 "method": _name(METHODS, experiment.method),
                 **_voters(trained.model),
                 **({"stack": trained.stacked.summary()} if trained.stacked else {}),
+                **({"candidates": [asdict(one) for one in trained.candidates]} if trained.candidates else {}),
                 "loss": _name(LOSSES, loss_for(experiment.loss, data.space.kind)) if experiment.method.trains else None,
             },
             "data": {
@@ -105,6 +108,7 @@ def write_record(
             "words": [
                 *words(proof.decisions, data.space.kind),
                 *unlike(experiment, len(data.train)),
+                *chosen(trained, experiment),
                 *([worth.said.text] if worth else []),
             ],
             "curve": worth.summary() if worth else None,
@@ -137,6 +141,17 @@ def scored_rows(test: Labelled, results: Sequence[Classified]) -> Iterator[dict[
                 for one in results
             },
         }
+
+
+def chosen(trained: Trained, experiment: ClassifyExperiment) -> list[str]:
+    """Return in a sentence what method=auto chose from; nothing for another method."""
+    if not trained.candidates:
+        return []
+    tried = ", ".join(f"{one.name} {one.dev:.3f}" for one in trained.candidates)
+    return [
+        f"method=auto chose {_name(METHODS, experiment.method)} on dev ({label(experiment.selection.metric)}: {tried}); "
+        "the dev score of the best of several is a little too good"
+    ]
 
 
 def model_card(trained: Trained, proof: Proof, data: LabelledData, experiment: ClassifyExperiment) -> str:
@@ -203,7 +218,10 @@ was asked for."""
         [
             ("Decisions", "\n".join(f"- {sentence}" for sentence in words(proof.decisions, data.space.kind))),
             ("Data", data_facts(experiment.data.name, data.rows, data.revision, data.report)),
-            ("Training", f"{trained_how}\nEvery setting is in the run's config.yaml."),
+            (
+                "Training",
+                "\n".join([trained_how, *chosen(trained, experiment), "Every setting is in the run's config.yaml."]),
+            ),
             ("Limits", "\n\n".join((limits, *private, *unlike(experiment, len(data.train))))),
         ],
     )
@@ -215,8 +233,8 @@ def _alone(trained: Trained) -> str:
         return ""
     weights = trained.stacked.summary()["weights"]
     return (
-        f"This is the fine-tuned part alone (the row {PART} of the scores). The classifier that was scored also has "
-        f"TF-IDF with logistic regression, in stack.json and stack.safetensors (weights {weights['fine_tuned']:.2f} and "
+        f"This is the classifier without TF-IDF (the row {PART} of the scores). What was scored also has "
+        f"TF-IDF with logistic regression, in stack.json and stack.safetensors (weights {weights[PART]:.2f} and "
         f"{weights['tfidf_lr']:.2f}); the predictor below applies both. "
     )
 

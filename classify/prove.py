@@ -18,15 +18,13 @@ from classify.decisions.conformal import coverage
 from classify.decisions.measured import before_after
 from classify.decisions.measured import measured as measured_decisions
 from classify.plots import promises, reliability, risk, threshold_rows
+from classify.stack import PART
 from classify.ways import Trained
 from finewise.console import say
 from finewise.data.labels.load import LabelledData
 from finewise.record import Comparison, Score
 from finewise.report import table
 from finewise.run import Run
-
-PART = "fine_tuned"
-"""What tables call the fine-tuned part of method=stack alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

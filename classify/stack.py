@@ -1,10 +1,10 @@
-"""`method=stack`: a fine-tuned classifier and TF-IDF with logistic regression, weighted by what they are worth on dev.
+"""`method=stack` and `stack_probe`: a classifier and TF-IDF with logistic regression, weighted by what they are worth on dev.
 
 The logits of the stack are a weighted sum of both parts' log-probabilities (log odds for multi-label data), with two weights
 that are at least 0 and minimise the log loss of dev (stacked generalisation: Wolpert 1992; weights of at least 0: Breiman
 1996). What is reported of dev, and what decisions are fitted on, is cross-fitted: each row's logits come from weights that
-were fitted on the other folds. The checkpoint of the fine-tuned part was chosen on the same dev rows, which flatters it
-a little.
+were fitted on the other folds. The checkpoint of a fine-tuned classifier was chosen on the same dev rows, which
+flatters it a little.
 
 Shapes: N texts, K labels, V words.
 """
@@ -35,6 +35,9 @@ from finewise.errors import InputError
 FILE = "stack.json"
 WEIGHTS = "stack.safetensors"
 VERSION = 1
+PART = "without_tfidf"
+"""What tables call the classifier alone, without the TF-IDF that it is stacked with."""
+
 FOLDS = 5
 MOST = 20.0
 """Largest weight of a part: on dev rows that a part gets all right, the log loss would fall for ever."""
@@ -145,7 +148,7 @@ class Stack:
         except Exception as error:  # whatever json, safetensors and scikit-learn raise for a damaged file
             raise InputError(
                 f"{path} is damaged or incomplete ({' '.join(str(error).split())[:200]}); save the model again, or delete "
-                "the file and decisions.json to predict with the fine-tuned part alone"
+                "the file and decisions.json to predict with the classifier alone"
             ) from None
         return cls(words=words, linear=linear, model_weight=model_weight, words_weight=words_weight)
 
@@ -169,22 +172,26 @@ class FittedStack:
     def summary(self) -> dict[str, Any]:
         """Return what a record says."""
         return {
-            "weights": {"fine_tuned": self.stack.model_weight, "tfidf_lr": self.stack.words_weight},
+            "weights": {PART: self.stack.model_weight, "tfidf_lr": self.stack.words_weight},
             "dev": self.dev,
         }
 
 
-def fit_stack(raw: Values, train: Labelled, dev: Labelled, metric: str, seed: int) -> FittedStack:
-    """Fit TF-IDF on train, and the weights of both parts on dev.
+def fit_words(train: Labelled, metric: str, seed: int) -> TfidfLogistic:
+    """Return TF-IDF with logistic regression, fitted on the training rows, or on a sample of many."""
+    return TfidfLogistic(metric=metric, seed=seed).fit(sample(train, MOST_ROWS, seed))
+
+
+def fit_stack(raw: Values, tfidf: TfidfLogistic, dev: Labelled, metric: str, seed: int) -> FittedStack:
+    """Fit the weights of both parts on dev.
 
     Args:
         raw: (N, K) the classifier's logits on dev.
-        train: The training rows.
+        tfidf: Fitted on the training rows.
         dev: The dev rows.
         metric: That dev is scored by.
         seed: Of the folds.
     """
-    tfidf = TfidfLogistic(metric=metric, seed=seed).fit(sample(train, MOST_ROWS, seed))
     base = Stack(words=tfidf.words, linear=tfidf.model, model_weight=0.5, words_weight=0.5)
     multi = dev.labels.ndim == 2
     words = base._logits(dev.texts)
@@ -201,10 +208,10 @@ def fit_stack(raw: Values, train: Labelled, dev: Labelled, metric: str, seed: in
         held = _weighted(parts, np.array([0.5, 0.5]))
     found = {
         name: quality(dev.labels, probabilities(logits, multi), dev.space, metric)
-        for name, logits in (("stack", held), ("fine_tuned", raw), ("tfidf_lr", words))
+        for name, logits in (("stack", held), (PART, raw), ("tfidf_lr", words))
     }
     shown = ", ".join(f"{name} {score:.4f}" for name, score in found.items())
-    say(f"stack: weights {model_weight:.2f} (fine-tuned) and {words_weight:.2f} (tfidf_lr); dev {metric}: {shown}")
+    say(f"stack: weights {model_weight:.2f} (classifier) and {words_weight:.2f} (tfidf_lr); dev {metric}: {shown}")
     if found["stack"] < (best := max(found.values())):
         name = max(found, key=lambda key: found[key])
         say(f"note: on dev the stack ({found['stack']:.4f}) does not reach {name} alone ({best:.4f})")

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from classify.config import METHODS, ClassifyExperiment
+from classify.config import METHODS, AutoMethod, ClassifyExperiment
 from classify.distil_config import SoftLabelsConfig
 from classify.losses_config import LOSSES
 from finewise.settings import entry
@@ -13,7 +13,7 @@ def loads_with(record: dict[str, Any]) -> str:
     model = record["model"]
     plain = "AutoModelForSequenceClassification" + (", trust_remote_code=True" if model["code"] else "")
     if model.get("stack"):
-        plain = f"classify.predictor.Predictor; its fine-tuned part alone, without TF-IDF, with {plain}"
+        plain = f"classify.predictor.Predictor; the classifier alone, without TF-IDF, with {plain}"
     if record.get("decisions", {}).get("calibration", {}).get("method", "none") != "none":
         plain += ", whose probabilities are not calibrated: Predictor applies decisions.json"
     return plain + (f"; put {model['prompt']!r} before each text there" if model.get("prompt") else "")
@@ -76,7 +76,12 @@ def main(experiment: ClassifyExperiment) -> float:
         with run.stage("baselines"):
             baselines = fit_baselines(data, embedded, experiment)
         with run.stage("train"):
-            trained = learn(data, embedded, experiment, run)
+            if isinstance(experiment.method, AutoMethod):
+                from classify.auto import learn_best
+
+                trained, experiment = learn_best(data, embedded, experiment, run)
+            else:
+                trained = learn(data, embedded, experiment, run)
         leave()
         if not run.is_first:
             return trained.outcome.best_score

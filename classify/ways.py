@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from benchmarks.embedded import Embedded
 from benchmarks.text.neighbours import Embed
 from benchmarks.text.probe import LinearProbe
+from benchmarks.text.words import TfidfLogistic
 from benchmarks.text_baselines import KeptProbe, ZeroShot
 from classify import config as settings
 from classify.config import ClassifyExperiment
@@ -23,7 +24,7 @@ from classify.logits import logits
 from classify.lora import add_lora
 from classify.model import load_classifier
 from classify.pooled import PooledForSequenceClassification
-from classify.stack import FittedStack, fit_stack
+from classify.stack import FittedStack, fit_stack, fit_words
 from classify.trainer import score_dev, train
 from finewise.console import progress, say
 from finewise.data.labels.load import LabelledData
@@ -35,6 +36,23 @@ from finewise.lora import fold
 from finewise.run import Run
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """What method=auto tried.
+
+    Attributes:
+        name: The method.
+        dev: The selection metric on dev; of a stack, cross-fitted.
+        seconds: What it took; what another candidate had done before is not counted.
+        steps: Of the training.
+    """
+
+    name: str
+    dev: float
+    seconds: float
+    steps: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Trained:
     """A classifier, and what its training led to.
@@ -44,7 +62,8 @@ class Trained:
         tokenizer: Its tokenizer, which knows the limit.
         outcome: Of the training; with 0 steps where no weights were trained.
         bf16: Whether the body computes in bf16.
-        stacked: What the model's logits are combined with, of method=stack.
+        stacked: What the model's logits are combined with, of method=stack and stack_probe.
+        candidates: What method=auto chose it from.
     """
 
     model: PreTrainedModel
@@ -52,6 +71,7 @@ class Trained:
     outcome: Outcome
     bf16: bool
     stacked: FittedStack | None = None
+    candidates: tuple[Candidate, ...] = ()
 
     def model_logits(self, texts: Sequence[str], title: str) -> NDArray[np.float32]:
         """Return the model's own logits (N, K), with a progress bar of this title."""
@@ -85,25 +105,15 @@ def learn(data: LabelledData, embedded: Embedded, experiment: ClassifyExperiment
     method = experiment.method
     if isinstance(method, settings.Distil | settings.DistilStatic):
         return distil(method, data, experiment, run)
-    head = experiment.tuning.head if method.trains and not isinstance(method, settings.FewShot) else "pooled"
-    model, tokenizer = load_classifier(
-        experiment.model,
-        data.space,
-        experiment.run.device,
-        head=head,
-        execution=experiment.execution,
-        micro_batch_tokens=experiment.micro_batch_tokens,
-        reading=experiment.reading,
-        seed=experiment.seed,
-        shares=(data.train.counts + 0.5) / (len(data.train) + 1) if data.space.kind == "multi" else None,
-    )
+    model, tokenizer = fresh(data, experiment)
     bf16 = use_bf16(experiment.run.precision, str(model.device))
     if not method.trains:
         # What the cache of embeddings has was read by the encoder's own rule: the head of each text.
         embed = embedded if experiment.reading.how == "head" else features_of(model, tokenizer, bf16=bf16)
         model = set_frozen(model, data, embed, experiment)
         outcome = untrained(score_dev(model, tokenizer, data.dev, experiment.selection.metric, bf16=bf16))
-        return Trained(model=model, tokenizer=tokenizer, outcome=outcome, bf16=bf16)
+        trained = Trained(model=model, tokenizer=tokenizer, outcome=outcome, bf16=bf16)
+        return stack(trained, data, experiment) if isinstance(method, settings.StackedProbe) else trained
     if isinstance(method, settings.FewShot):
         assert isinstance(model, PooledForSequenceClassification)
         outcome = train_few_shot(model, tokenizer, data, experiment, run, method, bf16=bf16)
@@ -117,10 +127,33 @@ def learn(data: LabelledData, embedded: Embedded, experiment: ClassifyExperiment
     return stack(trained, data, experiment) if isinstance(method, settings.Stack) else trained
 
 
-def stack(trained: Trained, data: LabelledData, experiment: ClassifyExperiment) -> Trained:
-    """Combine a classifier with TF-IDF; the dev score becomes that of both, cross-fitted."""
+def fresh(data: LabelledData, experiment: ClassifyExperiment) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load the model that the method starts from, with an untrained head, and its tokenizer.
+
+    Raises:
+        InputError: The model cannot be loaded.
+    """
+    method = experiment.method
+    return load_classifier(
+        experiment.model,
+        data.space,
+        experiment.run.device,
+        head=experiment.tuning.head if method.trains and not isinstance(method, settings.FewShot) else "pooled",
+        execution=experiment.execution,
+        micro_batch_tokens=experiment.micro_batch_tokens,
+        reading=experiment.reading,
+        seed=experiment.seed,
+        shares=(data.train.counts + 0.5) / (len(data.train) + 1) if data.space.kind == "multi" else None,
+    )
+
+
+def stack(
+    trained: Trained, data: LabelledData, experiment: ClassifyExperiment, words: TfidfLogistic | None = None
+) -> Trained:
+    """Combine a classifier with TF-IDF, fitted here unless it is given; the dev score becomes that of both, cross-fitted."""
+    metric, seed = experiment.selection.metric, experiment.seed
     raw = trained.model_logits(data.dev.texts, "classify dev")
-    found = fit_stack(raw, data.train, data.dev, experiment.selection.metric, experiment.seed)
+    found = fit_stack(raw, words or fit_words(data.train, metric, seed), data.dev, metric, seed)
     return replace(trained, stacked=found, outcome=replace(trained.outcome, best_score=found.dev["stack"]))
 
 

@@ -53,6 +53,8 @@ WAYS: dict[str, Way] = {
     "full": Way("classify-full"),
     "lp_ft": Way("classify-lpft"),
     "stack": Way("classify-lpft", ("method=stack",)),
+    "stack_probe": Way("classify-probe", ("method=stack_probe",)),
+    "auto": Way(settings=("model.max_seq_length=128",)),
     "lora": Way("classify-lora"),
     "few_shot": Way("classify-fewshot", ("model.max_seq_length=128", "method.draws=5")),
     "distil": Way("classify-distil", taught=True),

@@ -17,7 +17,7 @@ from benchmarks.classification import load_per_example
 from benchmarks.config import ClassScoringConfig
 from classify.config import ClassifyExperiment, Stack
 from classify.predictor import Predictor
-from classify.stack import FILE, WEIGHTS, _fit_weights, _parts, fit_stack
+from classify.stack import FILE, WEIGHTS, _fit_weights, _parts, fit_stack, fit_words
 from classify.stack import Stack as Fitted
 from classify.train import loads_with, main
 from finewise.config import LabelAuditConfig, LabelDataConfig, ModelConfig, OptimConfig, RunConfig, SelectionConfig
@@ -81,7 +81,7 @@ def test_the_saved_folder_says_what_was_scored(
     assert record["model"]["method"] == "stack"
     assert best == record["selection"]["best"] == stack["dev"]["stack"]
     assert record["selection"]["test_reads"] == 1
-    assert {row["b"] for row in record["comparisons"]} == {"majority", "tfidf_lr", "fine_tuned"}
+    assert {row["b"] for row in record["comparisons"]} == {"majority", "tfidf_lr", "without_tfidf"}
     test = load_labels(experiment.data, experiment.audit, seed=experiment.seed).test
     predictor = Predictor.load(run / "model", precision="fp32")
     answers = predictor.answers(list(test.texts))
@@ -89,9 +89,9 @@ def test_the_saved_folder_says_what_was_scored(
     assert scored.probabilities is not None
     np.testing.assert_allclose(answers.probabilities, scored.probabilities, atol=1e-4)
     assert "AutoModelForSequenceClassification" in loads_with(record)
-    assert "fine-tuned part alone" in loads_with(record)
+    assert "the classifier alone, without TF-IDF" in loads_with(record)
     card = (run / "model" / "README.md").read_text()
-    assert "fine-tuned part alone" in card
+    assert "without TF-IDF" in card
     assert "words of the training texts" in card
     (run / "model" / WEIGHTS).unlink()
     with pytest.raises(InputError, match=r"stack\.json is damaged or incomplete"):
@@ -162,11 +162,11 @@ def test_dev_is_cross_fitted_and_unreadable_texts_are_taken(
     experiment = make()
     data = load_labels(experiment.data, experiment.audit, seed=experiment.seed)
     raw = noisy(data.dev.labels, 0.5, 1, multi=False).astype(np.float32)
-    found = fit_stack(raw, data.train, data.dev, "f1_macro", 42)
+    found = fit_stack(raw, fit_words(data.train, "f1_macro", 42), data.dev, "f1_macro", 42)
     again = found.stack.combine(raw, data.dev.texts)
     assert not np.array_equal(found.held_out, again)
     np.testing.assert_allclose(softmax(found.held_out, axis=1), softmax(again, axis=1), atol=0.2)
-    assert found.dev["stack"] > found.dev["fine_tuned"]
+    assert found.dev["stack"] > found.dev["without_tfidf"]
     found.stack.save(tmp_path)
     loaded = Fitted.load(tmp_path, 3)
     assert loaded is not None
