@@ -19,7 +19,6 @@ import torch
 from sentence_transformers.base.sampler import DefaultBatchSampler
 
 from finewise.contrastive.rows import TrainingRows
-from finewise.data.keys import text_keys
 
 Ints = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint64]
@@ -49,7 +48,7 @@ class KnownPositives:
     @classmethod
     def of(cls, train: TrainingRows) -> "KnownPositives":
         """Number the texts of the training rows; what belongs together, the whole training split says."""
-        negatives = [_keys(train, name) for name in train.texts if name.startswith("negative")]
+        negatives = [train.pairs.keys(name) for name in train.texts if name.startswith("negative")]
         return cls.from_hashes(
             train.pairs.anchor_keys,
             np.stack([train.pairs.positive_keys, *negatives], axis=1),
@@ -128,15 +127,9 @@ class KnownPositives:
         return mask
 
 
-def _keys(train: TrainingRows, column: str) -> Hashes:
-    """Return the content keys of a column of texts, (N,)."""
-    batches = train.pairs.batches([column])
-    return np.concatenate([text_keys(table.column(column).to_pylist()) for _, table in batches])
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What an epoch looks like: batches over all devices, mean rows per batch, rows that cannot be placed."""
+    """What an epoch looks like: batches over all devices, mean rows per batch, rows that the first epoch leaves out."""
 
     batches: int
     mean_rows: float
@@ -152,8 +145,12 @@ class NoKnownPositives(DefaultBatchSampler):
 
     A row that does not fit waits for the next batch, with the others that the same anchor or document keeps waiting; of these a
     batch takes one. Where many rows share texts, batches hold fewer rows than asked for and there are more of them; `plan`
-    says so beforehand. Every epoch has the same number of batches. A row that would be alone in its batch is left out:
-    without another row there is no negative, and nothing to learn.
+    says so beforehand. Batches are as full as can be: of a text in very many rows each takes one row, and rows beyond the
+    batches that the others fill are left out. So is a row that would be alone in its batch: without another row there is no
+    negative, and nothing to learn.
+
+    Every epoch has the same number of batches, that of the first. Where another order needs more of them, its last rows are not
+    read in that epoch; where it needs fewer, some of its last batches are halved.
 
     Args:
         known: The texts and what belongs together.
@@ -174,7 +171,7 @@ class NoKnownPositives(DefaultBatchSampler):
 
     @property
     def plan(self) -> "Plan":
-        """How many batches an epoch has, their mean size, and how many rows cannot be placed; from the first epoch."""
+        """How many batches an epoch has, their mean size, and how many rows are left out: as the first epoch has them."""
         if self._plan is None:
             rows, whole = len(self.known.anchors), self.rows_per_device * self.world
             if self.known.nothing_shared:
@@ -194,15 +191,26 @@ class NoKnownPositives(DefaultBatchSampler):
 
     def __iter__(self) -> Iterator[list[int]]:
         """Yield lists of row numbers."""
-        missing = self.plan.batches // self.world
-        attempt = 0
+        for group in self._epoch(self.plan.batches // self.world):
+            share = len(group) // self.world
+            for device in range(self.world):
+                yield group[device * share : (device + 1) * share]
+
+    def _epoch(self, wanted: int) -> Iterator[list[int]]:
+        """Yield so many gathered batches; no row twice, unless halving the last ones does not make enough."""
+        late: deque[list[int]] = deque()
+        for group in itertools.islice(self._groups(self.epoch, 0), wanted):
+            late.append(group)
+            if len(late) > LATE:
+                wanted -= 1
+                yield late.popleft()
+        halved = _halved(list(late), wanted, max(2, self.world), self.world)
+        yield from halved
+        missing, attempt = wanted - len(halved), 1
         while missing > 0:
-            # Orders differ a little in how many batches they need; a shorter one is filled up from another order.
             for group in itertools.islice(self._groups(self.epoch, attempt), missing):
-                share = len(group) // self.world
-                for device in range(self.world):
-                    yield group[device * share : (device + 1) * share]
                 missing -= 1
+                yield group
             attempt += 1
 
     def _groups(self, epoch: int, attempt: int) -> Iterator[list[int]]:
@@ -249,6 +257,32 @@ class NoKnownPositives(DefaultBatchSampler):
 
 STARTS = 200
 """Rows that are tried as the first of a last batch."""
+
+LATE = 64
+"""Batches at the end of an epoch that may be halved."""
+
+
+def _halved(groups: list[list[int]], wanted: int, least: int, multiple: int) -> list[list[int]]:
+    """Return so many groups, or as many as there can be, by halving the largest in turn.
+
+    >>> _halved([[1, 2, 3, 4, 5, 6], [7, 8]], 3, 2, 1)
+    [[1, 2, 3], [4, 5, 6], [7, 8]]
+
+    Args:
+        groups: Rows each.
+        wanted: How many groups.
+        least: Rows that a group must keep.
+        multiple: Rows come in groups of a multiple of this.
+    """
+    while groups and len(groups) < wanted:
+        place = max(range(len(groups)), key=lambda number: len(groups[number]))
+        whole = groups[place]
+        half = len(whole) // 2 - len(whole) // 2 % multiple
+        if half < least:
+            break
+        groups[place : place + 1] = [whole[:half], whole[half:]]
+    return groups
+
 
 Waiting = dict[int, deque[int]]
 """What keeps rows waiting -> these rows, in order: an anchor's id, or -1 - a document's."""

@@ -176,6 +176,6 @@ def tell(plan: Plan, rows: int, batch_size: int, above: str = "") -> None:
         )
     if plan.left_out:
         say(
-            f"note: {plan.left_out} of {rows} rows are not read in an epoch: each would be alone in its batch, without a "
-            "negative"
+            f"note: about {plan.left_out} of {rows} rows are not read in an epoch: their texts stand in so many rows that no "
+            "batch with negatives for them is left"
         )

@@ -46,7 +46,7 @@ def audited(
         made_by(("finewise.data",), LIBRARIES),
         *(train.revision, repr(train.reference), train.unit, repr(train.notes)),
         xxhash.xxh3_128_hexdigest(train.numbers.tobytes()),
-        *(task and (task.revision, task.name, task.split) for task in (dev, test, *more)),
+        *(task and (task.revision, task.name, task.split, *sorted(task.groups or ())) for task in (dev, test, *more)),
         *(repr(config), seed, repr(tuple(remarks)), repr(told(limit))),
     )
     return remembered(key, look)

@@ -248,6 +248,7 @@ def retrieval_set(
     qrels: dict[str, dict[str, int]],
     corpus_digest: str,
     clusters: Sequence[int] | None = None,
+    groups: frozenset[int] | None = None,
 ) -> RetrievalSet:
     """Put a retrieval set together and compute its revision."""
     from finewise.data.keys import digest_texts
@@ -268,6 +269,7 @@ def retrieval_set(
         qrels=qrels,
         revision=revision,
         clusters=clusters,
+        groups=groups,
     )
 
 

@@ -1,11 +1,11 @@
 """What the audit finds between the splits: leaked rows and near duplicates.
 
 Leakage, which refuses by default, is a training row that shares, up to case, white space and Unicode form, its anchor with a
-held-out query, or both texts (in either order) with a held-out pair. A document may be relevant to a training query and to
-a held-out one, as in every collection with one corpus; that is a warning, since the model has seen the text, and so is a text
-that stands in the other role. A training positive that is only one of the documents searched among gives nothing away and is
-a note. Near duplicates across the splits are a warning: they are estimates, and whether they leak is for people to judge;
-audit.leakage=drop removes them too.
+held-out query, both texts (in either order) with a held-out pair, or its group with one (`data.columns.group`). A document
+may be relevant to a training query and to a held-out one, as in every collection with one corpus; that is a warning, since
+the model has seen the text, and so is a text that stands in the other role, or as a hard negative. A training positive that
+is only one of the documents searched among gives nothing away and is a note. Near duplicates across the splits are a warning:
+they are estimates, and whether they leak is for people to judge; audit.leakage=drop removes them too.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +21,7 @@ from finewise.data.keys import pair_keys
 from finewise.data.near import matches, sketch
 from finewise.data.pairs import Pairs
 from finewise.data.report import Example, Finding, Severity, rows_shown, sampled, shorten
+from finewise.data.splits import group_keys
 
 
 def leaks(train: Pairs, held: Held, config: AuditConfig, leaked: NDArray[np.bool_]) -> Iterator[Finding]:
@@ -60,6 +61,20 @@ def leaks(train: Pairs, held: Held, config: AuditConfig, leaked: NDArray[np.bool
                 message=f"{message}: {fate}",
                 examples=examples,
             )
+    groups = group_keys(train) if held.task.groups else None
+    if groups is not None and held.task.groups:
+        rows = np.flatnonzero(np.isin(groups, np.fromiter(held.task.groups, dtype=np.uint64)))
+        if len(rows):
+            leaked[rows] = True
+            yield Finding(
+                kind="leaked_group",
+                severity=severity,
+                split="train",
+                count=len(rows),
+                of=len(train),
+                message=f"rows have a group that is in {split}: {fate}",
+                examples=rows_shown(train, rows[: config.examples], ["group"]),
+            )
     answers, questions = np.isin(train.positive_keys, relevant), np.isin(train.anchor_keys, relevant)
     elsewhere = np.isin(train.positive_keys, held.corpus) & ~answers
     searched = f"documents that {split} searches among"
@@ -81,6 +96,10 @@ def leaks(train: Pairs, held: Held, config: AuditConfig, leaked: NDArray[np.bool
         ),
         ("anchor_in_corpus", "note", is_document, "anchor", f"anchors are {searched}"),
     ]
+    for column in train.negatives:
+        pushed = np.isin(train.keys(column), relevant)
+        away = f"{column.replace('_', ' ')} texts equal {answer}: training pushes it away from another query"
+        remarks.append(("negative_is_answer", "warn", pushed, column, away))
     for kind, severity, mask, column, message in remarks:
         rows = np.flatnonzero(mask)
         if len(rows):

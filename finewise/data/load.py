@@ -14,7 +14,7 @@ from finewise.data.pairs import Pairs
 from finewise.data.report import AuditReport
 from finewise.data.retrieval import RetrievalSet
 from finewise.data.sources import is_retrieval, read_pairs, read_retrieval, splits
-from finewise.data.splits import split, subset, to_retrieval
+from finewise.data.splits import group_keys, split, subset, to_retrieval
 from finewise.data.tokens import TokenLimit
 from finewise.errors import InputError
 
@@ -127,10 +127,13 @@ def prepare(
 
 
 def _shared(train: Pairs, held: Mapping[Part, RetrievalSet | None]) -> NDArray[np.bool_]:
-    """Return (N,) which rows have a text of a held-out set: dev, when it is split off, must not be made of test texts."""
+    """Return (N,) which rows have a text or a group of a held-out set: dev, when it is split off, must not be made of these."""
     found = np.zeros(len(train), dtype=bool)
+    groups = group_keys(train)
     for task in held.values():
         if task is not None:
+            if groups is not None and task.groups:
+                found |= np.isin(groups, np.fromiter(task.groups, dtype=np.uint64))
             wanted = {document for grades in task.qrels.values() for document, grade in grades.items() if grade > 0}
             relevant = [text for key, text in zip(task.corpus_ids, task.corpus, strict=True) if key in wanted]
             theirs = text_keys([*task.queries, *relevant])

@@ -97,6 +97,16 @@ class Pairs:
         found: list[Any] = list(self.rows[np.asarray(rows, dtype=np.int64)][column]) if len(rows) else []
         return found
 
+    def keys(self, column: str) -> Keys:
+        """Return the content keys of a column of texts, (N,), 0 where a row has none (None)."""
+        parts = [np.zeros(0, dtype=np.uint64)]
+        for _, table in self.batches([column]):
+            values = table.column(column).to_pylist()
+            keys = text_keys("" if value is None else value for value in values)
+            keys[[value is None for value in values]] = 0
+            parts.append(keys)
+        return np.concatenate(parts)
+
     def scores(self) -> NDArray[np.float64]:
         """Return the whole score column."""
         parts = [np.asarray(batch.column("score")) for _, batch in self.batches(["score"])]

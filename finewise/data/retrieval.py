@@ -18,6 +18,7 @@ class RetrievalSet:
         qrels: query id -> document id -> grade. A grade of 0 is judged and not relevant. A query without an entry has no
             judgement: it is reported, never dropped silently.
         clusters: A number per query, equal for queries that vary together (`data.columns.group`); None: each is alone.
+        groups: Content keys of the groups that its pairs are of (`data.columns.group`); None where pairs have none.
         revision: sha256 over all of the above content: two sets with equal revisions give comparable scores.
     """
 
@@ -30,3 +31,4 @@ class RetrievalSet:
     qrels: Mapping[str, Mapping[str, int]]
     revision: str
     clusters: Sequence[int] | None = None
+    groups: frozenset[int] | None = None

@@ -47,9 +47,11 @@ def split(
 ) -> Split:
     """Split dev and test off, keeping rows together that share an anchor, a positive or a group.
 
-    Rows are nodes of a graph, joined when they share a text, in whichever column (by content key: case, white space and
-    Unicode form do not count), or when they share a group. Whole connected components are sampled, in an order that
-    depends only on the seed and the content, until a part is full; one that no longer fits stays in train.
+    Rows are nodes of a graph, joined when they share an anchor or positive, in whichever of the two columns (by content key:
+    case, white space and Unicode form do not count), or when they share a group. Hard negatives join nothing: they often come
+    from one corpus, and would chain all rows; the audit tells of those that are answers of a held-out set. Whole connected
+    components are sampled, in an order that depends only on the seed and the content, until a part is full; one that no longer
+    fits stays in train.
 
     Args:
         pairs: The rows.
@@ -197,9 +199,6 @@ def components(pairs: Pairs, by: str = "linked") -> NDArray[np.int32]:
         by: "linked": rows are joined by any shared text and by groups; "anchor": by their anchors and groups, and a pair to
             its like, reversed or not.
     """
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
     texts, nodes = _codes(np.concatenate([pairs.anchor_keys, pairs.positive_keys]))
     anchors, positives = texts[: len(pairs)], texts[len(pairs) :]
     if by == "anchor":
@@ -214,9 +213,7 @@ def components(pairs: Pairs, by: str = "linked") -> NDArray[np.int32]:
         sources.append(anchors[known])
         targets.append(codes + nodes)
         nodes += count
-    rows, columns = np.concatenate(sources).astype(np.int32), np.concatenate(targets).astype(np.int32)
-    graph = coo_matrix((np.ones(len(rows), dtype=np.int8), (rows, columns)), shape=(nodes, nodes))
-    _, label = connected_components(graph.tocsr(), directed=False)
+    label = _joined(np.concatenate(sources), np.concatenate(targets), nodes)
     used: NDArray[np.int32] = np.unique(label[anchors], return_inverse=True)[1].astype(np.int32)
     return used
 
@@ -225,13 +222,7 @@ def group_keys(pairs: Pairs) -> Keys | None:
     """Return (N,) a key per row's group, 0 where the row has none; None without a group column."""
     if "group" not in pairs.columns:
         return None
-    parts = []
-    for _, table in pairs.batches(["group"]):
-        values = table.column("group").to_pylist()
-        keys = text_keys("" if value is None else value for value in values)
-        keys[[value is None for value in values]] = 0
-        parts.append(keys)
-    return np.concatenate(parts)
+    return pairs.keys("group")
 
 
 def _codes(keys: Keys) -> tuple[NDArray[np.int64], int]:
@@ -339,18 +330,38 @@ def to_retrieval(
         corpus=tuple(texts),
         qrels=qrels,
         corpus_digest=digest_corpus(corpus_ids, texts),
-        clusters=_clusters(pairs, query_row[answered][query_order]),
+        clusters=_clusters(pairs, query, np.flatnonzero(answered)[query_order]),
+        groups=None if (groups := group_keys(pairs)) is None else frozenset(groups[groups != 0].tolist()),
     )
 
 
-def _clusters(pairs: Pairs, rows: Rows) -> list[int] | None:
-    """Return the number of the group of each row, a number of its own for a row without one; None without groups."""
+def _clusters(pairs: Pairs, query: Rows, wanted: Rows) -> list[int] | None:
+    """Return the number of the cluster of some queries: those that groups join, directly or not; None without groups.
+
+    Args:
+        pairs: The rows.
+        query: (N,) number of each row's query.
+        wanted: The queries.
+    """
     groups = group_keys(pairs)
     if groups is None:
         return None
-    keys = groups[rows].astype(np.int64)
-    keys[keys == 0] = -1 - np.flatnonzero(keys == 0)
-    return [int(number) for number in np.unique(keys, return_inverse=True)[1]]
+    known = np.flatnonzero(groups != 0)
+    codes, count = _codes(groups[known])
+    queries = int(query.max()) + 1
+    label = _joined(query[known], queries + codes, queries + count)
+    return [int(number) for number in np.unique(label[wanted], return_inverse=True)[1]]
+
+
+def _joined(left: Rows, right: Rows, nodes: int) -> NDArray[np.int32]:
+    """Return the connected component of each of (nodes,), with an edge from each of `left` to its like in `right`."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    ends = left.astype(np.int32), right.astype(np.int32)
+    graph = coo_matrix((np.ones(len(left), dtype=np.int8), ends), shape=(nodes, nodes))
+    label: NDArray[np.int32] = connected_components(graph.tocsr(), directed=False)[1]
+    return label
 
 
 def digest_corpus(ids: Sequence[str], texts: Sequence[str]) -> str:
@@ -436,4 +447,5 @@ def subset(task: RetrievalSet, max_queries: int | None, max_corpus: int | None, 
         qrels=qrels,
         corpus_digest=digest_corpus(corpus_ids, corpus),
         clusters=None if task.clusters is None else [task.clusters[int(place)] for place in places],
+        groups=task.groups,
     )

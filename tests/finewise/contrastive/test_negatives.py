@@ -112,6 +112,23 @@ def test_rows_of_few_anchors_make_more_and_smaller_batches_and_are_all_used() ->
         assert len(list(sampler)) == len(sampler)
 
 
+def test_no_epoch_reads_a_row_twice() -> None:
+    rng = np.random.default_rng(0)
+    drawn = rng.integers([0, 100], [40, 140], (401, 2))
+    sampler = NoKnownPositives(known_of([(int(a), int(p), 1000 + n) for n, (a, p) in enumerate(drawn)]), 8, seed=0)
+    unread = []
+    for epoch in range(8):
+        sampler.set_epoch(epoch)
+        batches = list(sampler)
+        assert len(batches) == len(sampler)
+        read = [row for batch in batches for row in batch]
+        assert len(read) == len({*read})
+        unread.append({*range(401)} - {*read})
+    assert len(unread[0]) == sampler.plan.left_out
+    assert max(map(len, unread)) <= sampler.plan.left_out + 8
+    assert not set.intersection(*unread)
+
+
 def test_a_hard_negative_that_is_another_anchors_positive_is_kept_apart() -> None:
     rows = [(0, 10, 11), (1, 11, 12), (2, 13, 14), (3, 15, 16)]
     for batch in NoKnownPositives(known_of(rows), 2, seed=0):

@@ -368,7 +368,54 @@ def test_a_query_that_is_a_document_too_is_not_searched_for_itself(jsonl: Writer
 def test_queries_of_one_group_are_a_cluster(jsonl: Writer) -> None:
     rows = [{"anchor": f"q{n}", "positive": f"d{n}", "customer": "ab"[n % 2]} for n in range(4)]
     pairs = read_pairs(jsonl(rows), ColumnsConfig(group="customer"), split="test")
-    assert to_retrieval(pairs, "x", "test").clusters == [0, 1, 0, 1]
+    clusters = to_retrieval(pairs, "x", "test").clusters
+    assert clusters is not None
+    assert clusters[0] == clusters[2] != clusters[1] == clusters[3]
+
+
+def test_a_query_of_several_groups_joins_them(jsonl: Writer) -> None:
+    rows = [("q0", "a"), ("q0", "b"), ("q1", "a"), ("q2", "b"), ("q3", "c"), ("q4", None), ("q5", None)]
+    content = [{"anchor": q, "positive": f"d{n}", "customer": group} for n, (q, group) in enumerate(rows)]
+    pairs = read_pairs(jsonl(content), ColumnsConfig(group="customer"), split="test")
+    task = to_retrieval(pairs, "x", "test")
+    assert task.queries == ("q0", "q1", "q2", "q3", "q4", "q5")
+    assert task.clusters is not None
+    assert task.clusters[0] == task.clusters[1] == task.clusters[2]
+    assert len({*task.clusters}) == 4
+
+
+def test_groups_are_kept_apart_from_a_held_out_file(jsonl: Writer) -> None:
+    def rows(word: str, groups: list[str]) -> list[dict[str, str]]:
+        return [
+            {"anchor": f"{word} question {n}", "positive": f"{word} answer {n}", "customer": group}
+            for n, group in enumerate(groups)
+        ]
+
+    train = jsonl(rows("train", [f"c{n // 2}" for n in range(100)]))
+    test = jsonl(rows("test", [f"C{n}" for n in range(10)]), "test.jsonl")
+    columns = ColumnsConfig(group="customer")
+    config = DataConfig(train=train, test=test, dev_size=20, columns=columns)
+    data = prepare(config, AuditConfig(near_duplicates=False), seed=0)
+    (leak,) = data.report.refusals
+    assert (leak.kind, leak.count) == ("leaked_group", 20)
+    assert data.dev is not None
+    assert data.test is not None
+    assert data.dev.groups is not None
+    assert data.test.groups is not None
+    assert not data.dev.groups & data.test.groups
+    dropped = load(config, AuditConfig(near_duplicates=False, leakage="drop"), seed=0)
+    assert len(dropped.train) == 100 - 20 - 20
+
+
+def test_a_hard_negative_that_a_held_out_query_looks_for_is_told(jsonl: Writer) -> None:
+    train = [{"anchor": f"q{n}", "positive": f"text {n}", "negative": f"other {n}"} for n in range(20)]
+    train[4]["negative"] = "HELD text"
+    test = jsonl([{"anchor": "mine", "positive": "held text"}, {"anchor": "x", "positive": "y"}], "test.jsonl")
+    config = DataConfig(train=jsonl(train), dev_size=2, test=test)
+    report = prepare(config, AuditConfig(near_duplicates=False), seed=0).report
+    (found,) = [finding for finding in report.findings if finding.kind == "negative_is_answer"]
+    assert (found.severity, found.count) == ("warn", 1)
+    assert "pushes it away" in found.message
 
 
 def test_a_beir_folder_brings_its_own_splits() -> None:
