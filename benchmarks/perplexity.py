@@ -32,6 +32,7 @@ from benchmarks.table import bracket
 from finewise import record
 from finewise.console import Advance, out, progress, say
 from finewise.errors import InputError
+from finewise.limits import usable_positions
 from finewise.processes import refuse_several
 from finewise.run import REPORT, Run
 from finewise.settings import entry
@@ -300,10 +301,10 @@ def check_settings(config: PerplexityRunConfig) -> None:
 
 def trained_windows(config: PretrainedConfig) -> tuple[int, list[int]]:
     """Return the window that a model was trained with, and its doublings up to what the model is set to read."""
-    from finewise.causal import trained_window
+    from finewise.causal import stated_window, trained_window
 
     original = trained_window(config)
-    return original, doublings(original, int(config.get_text_config().max_position_embeddings))
+    return original, doublings(original, stated_window(config))
 
 
 def check_positions(config: PretrainedConfig, longest: int, key: str = "perplexity.lengths", fits: int = 0) -> None:
@@ -319,9 +320,10 @@ def check_positions(config: PretrainedConfig, longest: int, key: str = "perplexi
         InputError: The model has no positions there.
     """
     text = config.get_text_config()
-    if getattr(text, "rope_parameters", None) is None and longest > text.max_position_embeddings:
+    positions = usable_positions(text.to_dict())  # none that end: recurrent layers, ALiBi
+    if getattr(text, "rope_parameters", None) is None and positions is not None and longest > positions:
         raise InputError(
-            f"{key}: this model ({text.model_type}) has {text.max_position_embeddings} positions and no rotary "
+            f"{key}: this model ({text.model_type}) has {positions} positions and no rotary "
             f"ones, so it cannot read {longest} tokens; lower {key}" + (f" to {fits}" if fits > 0 else "")
         )
 

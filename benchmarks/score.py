@@ -23,6 +23,7 @@ from finewise.console import out, say
 from finewise.data.exported import write_beir
 from finewise.data.held import Held
 from finewise.data.retrieval import RetrievalSet
+from finewise.processes import refuse_several
 from finewise.run import Run, cores, cpu_name
 from finewise.settings import entry
 
@@ -30,6 +31,7 @@ from finewise.settings import entry
 @entry("score", ScoreConfig, description="score a model or BM25 on a benchmark, without training")
 def main(config: ScoreConfig) -> float:
     """Score the model, and BM25 beside it; print the table, write the record, return the headline metric."""
+    refuse_several("benchmarks.score")
     check_settings(config)
     with Run.open("score", config, name=config.benchmark.name) as run:
         task = read(config)

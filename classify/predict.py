@@ -3,6 +3,7 @@
 from classify.predict_config import PredictConfig
 from finewise.console import progress, say
 from finewise.errors import InputError
+from finewise.processes import refuse_several
 from finewise.references import expanded
 from finewise.settings import entry
 
@@ -10,6 +11,8 @@ from finewise.settings import entry
 @entry("predict", PredictConfig, description="label the texts of a file with a trained classifier")
 def main(config: PredictConfig) -> float | None:
     """Write the rows of `data` with their labels to `output`; with score=true return the accuracy (or exact match)."""
+    refuse_several("classify.predict")
+
     import pyarrow as pa
 
     from classify.agreement import Agreement

@@ -9,6 +9,7 @@ from pathlib import Path
 from finewise.config import AuditRunConfig
 from finewise.console import out, say
 from finewise.errors import InputError
+from finewise.processes import refuse_several
 from finewise.record import write_json
 from finewise.settings import entry
 
@@ -16,6 +17,7 @@ from finewise.settings import entry
 @entry("audit", AuditRunConfig, description="Look at training data and held-out data without training")
 def main(config: AuditRunConfig) -> None:
     """Read, split and audit the data, print what was found, and exit with 1 when training would be refused."""
+    refuse_several("finewise.audit")
     from finewise.data.load import prepare
     from finewise.data.tokens import limit_to_show
 

@@ -19,6 +19,7 @@ from transformers.utils import logging
 from finewise.config import ModelConfig
 from finewise.device import pick_device, quiet
 from finewise.errors import InputError
+from finewise.limits import usable_positions
 from finewise.references import model_reference
 
 _WRITES = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
@@ -28,13 +29,32 @@ def trained_window(config: PretrainedConfig) -> int:
     """Return the tokens that a model was trained with, as far as its configuration says; stretched models know both windows.
 
     `original_max_position_embeddings` stands in the parameters of the types that read it, and beside them for the others.
+
+    Raises:
+        InputError: As `stated_window`.
     """
     text: Any = config.get_text_config(decoder=True)
     rope = getattr(text, "rope_parameters", None) or {}
     nested = [value for value in rope.values() if isinstance(value, dict)]  # one set of parameters per type of layer
     known = [each.get("original_max_position_embeddings") for each in [rope, *nested]]
     known += [getattr(text, "original_max_position_embeddings", None)]
-    return min(int(window) for window in [text.max_position_embeddings, *known] if window)
+    return min(int(window) for window in [stated_window(config), *known] if window)
+
+
+def stated_window(config: PretrainedConfig) -> int:
+    """Return the tokens that a model is set to read.
+
+    Raises:
+        InputError: Its configuration does not say.
+    """
+    text = config.get_text_config(decoder=True)
+    window = usable_positions(text.to_dict())
+    if window is None:
+        raise InputError(
+            f"this model ({text.model_type}) states no window: its configuration has no max_position_embeddings, as with "
+            "recurrent layers or ALiBi; write the tokens that it was trained with into its config.json under that name"
+        )
+    return window
 
 
 def load_causal(

@@ -66,7 +66,7 @@ def load(config: NeedleRunConfig) -> tuple[Any, dict[str, Any]]:
     import torch
 
     from benchmarks.needle.reader import Reader
-    from finewise.causal import load_causal, trained_window
+    from finewise.causal import load_causal, stated_window, trained_window
     from finewise.device import describe, pick_device, use_bf16
 
     device = pick_device(config.run.device)
@@ -75,7 +75,7 @@ def load(config: NeedleRunConfig) -> tuple[Any, dict[str, Any]]:
     halved = bf16 and torch.device(device).type == "cuda"
     model, tokenizer = load_causal(config.model, device, dtype=torch.bfloat16 if halved else torch.float32)
     text: Any = model.config.get_text_config(decoder=True)
-    window = int(text.max_position_embeddings)
+    window = stated_window(model.config)
     rope = getattr(text, "rope_parameters", None) or {}
     reader = Reader(lambda length: model, tokenizer, config.needle, bf16=bf16)
     return reader, {

@@ -30,6 +30,7 @@ from benchmarks.perplexity import check_positions
 from finewise.data.keys import combine
 from finewise.data.tokenised import TextTokenizer
 from finewise.fingerprint import weights
+from finewise.limits import usable_positions
 
 ModelAt = Callable[[int], PreTrainedModel]
 """The model for texts of so many tokens: always the same one, but for dynamic NTK, where it is built anew for each length."""
@@ -116,8 +117,9 @@ class Reader:
         longest = max(
             len(self.encode(prompt).tokens) + (prompt.new_tokens if self.way == GENERATE else 0) for prompt in prompts
         )
-        positions = int(config.get_text_config(decoder=True).max_position_embeddings)
-        check_positions(config, longest, "needle.lengths", prompts[0].length - (longest - positions))
+        positions = usable_positions(config.get_text_config(decoder=True).to_dict())
+        if positions is not None:
+            check_positions(config, longest, "needle.lengths", prompts[0].length - (longest - positions))
 
     def encode(self, prompt: Prompt) -> Given:
         """Return a prompt as the model gets it."""

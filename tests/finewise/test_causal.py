@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from finewise.causal import load_causal
+from finewise.causal import load_causal, stated_window
 from finewise.config import ModelConfig
 from finewise.errors import InputError
 
@@ -53,3 +53,14 @@ def test_a_broken_gguf_file_is_told_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"model\.gguf: cannot load it") as refused:
         load_causal(ModelConfig(name=str(path)), "cpu")
     assert "\n" not in str(refused.value)
+
+
+def test_a_model_that_states_no_window_is_refused_in_one_line() -> None:
+    from transformers import BloomConfig, LlamaConfig, MambaConfig
+
+    assert stated_window(LlamaConfig(max_position_embeddings=96)) == 96
+    for config in (BloomConfig(), MambaConfig()):
+        with pytest.raises(
+            InputError, match=rf"this model \({config.model_type}\) states no window: .* config.json under"
+        ):
+            stated_window(config)

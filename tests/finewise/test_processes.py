@@ -22,11 +22,19 @@ def test_several_processes_are_refused_by_the_first_alone(monkeypatch: pytest.Mo
     assert ended.value.code == 2
 
 
-@pytest.mark.parametrize("module", ["longctx.train", "benchmarks.perplexity"])
+PROGRAMS = {
+    "longctx.train": ["model.name=nowhere", "adapt=false"],
+    "benchmarks.perplexity": ["model.name=nowhere", "perplexity.data=nowhere.jsonl"],
+    "benchmarks.score": ["benchmark.path=nowhere"],
+    "classify.audit": ["data.train=nowhere.jsonl"],
+}
+"""Program -> arguments that it would refuse after that."""
+
+
+@pytest.mark.parametrize("module", PROGRAMS)
 def test_a_program_says_it_before_it_reads_anything(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    command = [sys.executable, "-m", module, "model.name=nowhere", "perplexity.data=nowhere.jsonl"]
-    command += ["adapt=false"] if module == "longctx.train" else []
+    command = [sys.executable, "-m", module, *PROGRAMS[module]]
     ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert ran.returncode == 2
     assert ran.stderr.startswith(f"error: {module} runs as one process"), ran.stderr
