@@ -19,6 +19,9 @@ FEWEST_CLUSTERS = 10
 FEWEST_EFFECTIVE = 5
 """Below these a comparison is not tested; from there on tests hold their level (`python -m benchmarks.stats.calibrate`)."""
 
+FEWEST_FREEDOM = 29
+"""Degrees of freedom below which unequal strata give neither interval nor test: some 30 units in the smallest."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Design:
@@ -107,23 +110,32 @@ class Design:
         return self.count if self.clustered else None
 
     @property
+    def effective(self) -> float:
+        """How many units of equal size the units are worth (Kish 1965)."""
+        return self.rows**2 / float(np.square(self.largest.astype(np.float64)).sum())
+
+    @property
+    def thin(self) -> bool:
+        """Whether small strata, next to larger ones, decide an average and do not tell how much it varies."""
+        per_stratum = np.bincount(self.strata)
+        freedom = _freedom(per_stratum)
+        return (freedom < FEWEST_FREEDOM and 2 * freedom < len(self.strata) - len(per_stratum)) or per_stratum.min() < 2
+
+    @property
     def too_few(self) -> str | None:
         """Why a comparison cannot be tested; None where it can."""
         if self.rows < FEWEST_ROWS:
             return f"too few to test: {self.rows} rows, {FEWEST_ROWS} are needed"
         if self.count < FEWEST_CLUSTERS:
             return f"too few to test: {self.count} clusters, {FEWEST_CLUSTERS} are needed"
-        per_stratum = np.bincount(self.strata)
-        if len(per_stratum) > 1 and _freedom(per_stratum) < FEWEST_CLUSTERS - 1:
+        if self.thin:
+            per_stratum = np.bincount(self.strata)
             return (
                 f"too few to test: the smallest of {len(per_stratum)} strata, which count the same, has "
                 f"{per_stratum.min()} of the {self.count:,} units"
             )
-        effective = self.rows**2 / float(np.square(self.largest.astype(np.float64)).sum())
-        if effective < FEWEST_EFFECTIVE:
-            return (
-                f"too few to test: {self.count} clusters of such unequal sizes count as {effective:.1f}, 5 are needed"
-            )
+        if self.effective < FEWEST_EFFECTIVE:
+            return f"too few to test: {self.count} clusters of such unequal sizes count as {self.effective:.1f}, 5 are needed"
         return None
 
     @property

@@ -33,6 +33,10 @@ class Interval(NamedTuple):
     low: float | None
     high: float | None
 
+    def without_ends(self) -> "Interval":
+        """Return the value alone."""
+        return self._replace(low=None, high=None)
+
 
 class PairedTest(NamedTuple):
     """A difference with its 95% interval and the test against 0.
@@ -83,6 +87,8 @@ def _interval(
 ) -> Interval:
     low, high = bounds
     t = quantile(freedom)
+    if design.thin:
+        return Interval(value, None, None)
     if low is not None and high is not None:
         width = high - low
         ends = _exact((value - low) / width, (centre - low) / width, error / width, quantile(exact_freedom), design)
@@ -112,7 +118,7 @@ def _exact(value: float, centre: float, error: float, t: float, design: Design) 
 
 
 def _test(value: float, centre: float, error: float, freedom: float, design: Design, bounds: Range) -> PairedTest:
-    if np.isnan(error):
+    if np.isnan(error) or design.thin:
         reason = design.too_few or "not defined when some rows are left out"
         return PairedTest(value, None, None, None, reason, None)
     low, high = bounds

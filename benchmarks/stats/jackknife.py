@@ -3,8 +3,8 @@
 Its variance is the delete-one-cluster variance (Efron & Stein 1981), which is the most careful of the usual ones with few or
 unequal clusters (MacKinnon, Nielsen & Webb 2023, "CV3"). Degrees of freedom follow from how unevenly units contribute. For
 means: 2 V^2 / Var(V) (Satterthwaite 1946). For ratios and areas, whose error and value move together when few units decide: the
-number of units that contribute in effect, V^2 / sum of squares (Kish 1965). Both at most U - H. With strata units are left out
-of each in turn (Jones 1974).
+number of units that contribute in effect, V^2 / sum of squares (Kish 1965), less one. Both are at most U - H, where clusters of
+unequal sizes count as fewer equal ones (Kish, again). With strata, units of each are left out in turn (Jones 1974).
 
 **Bias.** Means of ratios (macro-F1) are biased in small samples; the jackknife's estimate of the bias (Quenouille 1956) is
 subtracted for the interval's centre. A class whose only row is left out would count as 0 and turn that estimate round: for the
@@ -90,6 +90,8 @@ def jackknife(
     """
     values = compute(np.ones((design.size, 1)))[:, 0]
     centres, by_units, freedom = _variance(compute, design, values, alike, biased, most, seed)
+    if design.clustered:
+        freedom = np.minimum(freedom, max(1.0, design.effective - float(design.strata.max()) - 1))
     if design.runs == 1:
         alone = not biased and not design.clustered
         exact = np.full(len(values), max(1.0, design.count - 1.0)) if alone else freedom
@@ -127,7 +129,7 @@ def _variance(
         unevenness += np.square(squares) @ units - (0.0 if biased else np.square(part) / count)
     most_free = max(1.0, float(found.units.sum() - strata))
     with np.errstate(divide="ignore", invalid="ignore"):
-        freedom = (1 if biased else 2) * np.square(variance) / np.maximum(unevenness, 0)
+        freedom = (1 if biased else 2) * np.square(variance) / np.maximum(unevenness, 0) - biased
     # Sums in another order differ in the last digits, which is no variation.
     variance[variance < np.square(1e-12 * np.maximum(1, np.abs(values)))] = 0
     freedom = np.clip(np.where(np.isnan(freedom), most_free, freedom), 1.0, most_free)
@@ -156,7 +158,7 @@ def _together(strata: Numbers, most: int, seed: int) -> tuple[Numbers, Numbers]:
     of: list[int] = []
     for stratum in range(int(strata.max()) + 1):
         members = order[strata[order] == stratum]
-        parts = min(len(members), max(2, most * len(members) // len(strata)))
+        parts = min(len(members), max(2, most // (int(strata.max()) + 1)))
         group[members] = len(of) + np.arange(len(members)) % parts
         of += [stratum] * parts
     return group, np.array(of, np.intp)

@@ -1,10 +1,11 @@
 """Samples with known truth, for `benchmarks.stats.calibrate`: a world per kind of statistic that finewise prints.
 
 Each world samples two systems of one law, so that their true difference is 0, and knows the true value of every metric: from
-the law itself, or from a sample of 200,000 rows. A macro-F1 is that of the classes of which the sample holds gold rows.
+the law itself, or from a sample of a million rows. A macro-F1 is that of the classes of which the sample holds gold rows.
 
-With C clusters of unequal sizes, rows of a cluster share the class and the luck of the systems with probability .3 each. In one
-world the largest of them holds 35% of the rows; in another an average of two tasks rests on 10 rows of one of them.
+With C clusters of unequal sizes, the class of a row and the luck of the systems have an intraclass correlation of .3 (on the
+normal scale). In one world the largest cluster holds 35% of the rows; in another an average of two tasks rests on 30 rows of
+one of them.
 """
 
 from abc import ABC, abstractmethod
@@ -13,6 +14,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr
 
 from benchmarks import by_length, retrieval
 from benchmarks.by_length import PERPLEXITY, ByLength
@@ -32,7 +34,7 @@ Values = NDArray[np.float64]
 Trial = tuple[list[Score], list[Comparison], Mapping[str, float]]
 """Scores of one system, comparisons with the other, and the truth of each metric."""
 
-POPULATION = 200_000
+POPULATION = 1_000_000
 SHARED = 0.3
 """Intraclass correlation of what makes a row easy or hard."""
 
@@ -270,6 +272,8 @@ class Entities(World):
         design = Design.of(size, clusters=None if clusters is None else of)
         first, second = (entities.measure(one, self.metrics) for one in found)
         around = intervals(jackknife(first, design), [UNIT] * 2)
+        rare = entities.too_rare(found[0], self.metrics)
+        around = [one.without_ends() if few else one for one, few in zip(around, rare, strict=True)]
         tests = paired_tests(jackknife(lambda weights: first(weights) - second(weights), design), [UNIT] * 2)
         each = 2 * self.RIGHT / (1 + self.RIGHT + 0.15)
         micro = 2 * (self.RATES * self.RIGHT).sum() / (self.RATES * (1.15 + self.RIGHT)).sum()
@@ -372,7 +376,7 @@ WORLDS: dict[str, Callable[[], World]] = {
     "answers": lambda: Lengths("exact"),
     "answers, one large cluster": lambda: Lengths("exact", largest=0.35),
     "tasks": lambda: Lengths("mean"),
-    "two tasks, one small": lambda: Lengths("mean", small_task=10),
+    "two tasks, one small": lambda: Lengths("mean", small_task=30),
     "perplexity": lambda: Lengths(PERPLEXITY),
 }
 """World by name; a statistic is called METRIC (WORLD)."""
@@ -390,8 +394,9 @@ def _clusters(rng: np.random.Generator, size: int, clusters: int | None, largest
 
 
 def _luck(rng: np.random.Generator, of: Numbers) -> Values:
-    """Return a uniform number per row; rows of a cluster share theirs with probability SHARED."""
-    return np.where(rng.random(len(of)) < SHARED, rng.random(of.max() + 1)[of], rng.random(len(of)))
+    """Return a uniform number per row; those of a cluster have the intraclass correlation SHARED on the normal scale."""
+    shared = rng.normal(size=of.max() + 1)[of]
+    return np.asarray(ndtr(np.sqrt(SHARED) * shared + np.sqrt(1 - SHARED) * rng.normal(size=len(of))))
 
 
 def _result(

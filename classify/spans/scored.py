@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.metrics.entities import Counts, Entity, count, measure, measured
+from benchmarks.metrics.entities import Counts, Entity, count, measure, measured, too_rare
 from benchmarks.rows import comparison_rows, score_rows
 from benchmarks.stats.design import Design
 from benchmarks.stats.inference import UNIT, intervals, paired_tests
@@ -58,9 +58,14 @@ class Found:
 
 
 def scores(found: Found, metrics: Sequence[str]) -> list[Score]:
-    """Return each metric with its interval over texts, or over the clusters that they belong to."""
+    """Return each metric with its interval over texts, or over the clusters that they belong to.
+
+    The mean over types has no interval where a type has few entities.
+    """
     design = Design.of(len(found.counts), clusters=found.data.groups)
     around = intervals(jackknife(measure(found.counts, metrics), design), [UNIT] * len(metrics))
+    rare = too_rare(found.counts, metrics)
+    around = [one.without_ends() if few else one for one, few in zip(around, rare, strict=True)]
     return score_rows(found, design.size, dict(zip(metrics, around, strict=True)), design.clusters)
 
 

@@ -6,7 +6,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nervaluate import Evaluator
 
-from benchmarks.metrics.entities import Entity, check_metric, chunks, count, evaluated, gold_types, measured, weighted
+from benchmarks.metrics.entities import (
+    Entity,
+    check_metric,
+    chunks,
+    count,
+    evaluated,
+    gold_types,
+    measured,
+    too_rare,
+    weighted,
+)
 
 TYPES = ("LOC", "ORG", "PER")
 TAGS = st.sampled_from(["O", *(f"{prefix}-{kind}" for prefix in "BI" for kind in TYPES)])
@@ -122,3 +132,10 @@ def test_chunks_are_those_of_conlleval_for_every_order_of_tags(tags):
 
 def test_iob1_and_odd_beginnings():
     assert chunks(["I-X", "I-X", "B-X", "O", "I-Y", "I-X"]) == [("X", 0, 2), ("X", 2, 3), ("Y", 4, 5), ("X", 5, 6)]
+
+
+def test_a_mean_over_types_with_few_entities_of_one_has_no_interval() -> None:
+    texts: list[list[Entity]] = [[(0, 0, 1), (1, 2, 3)]] * 9
+    names = ["entity_f1", "entity_f1_macro"]
+    assert too_rare(count(texts, texts, 3), names) == [False, True]
+    assert too_rare(count([*texts, texts[0]], [*texts, []], 3), names) == [False, False]

@@ -115,11 +115,36 @@ def test_a_stratum_of_one_row_says_nothing_of_its_variation():
 
 def test_an_average_that_rests_on_few_rows_of_one_task_is_not_tested():
     values = np.random.default_rng(0).normal(size=100)
-    few = difference(values, strata=np.r_[np.zeros(95), np.ones(5)])
-    assert few.p is None
-    assert "has 5 of the 100 units" in few.test
-    assert difference(values, strata=np.r_[np.zeros(90), np.ones(10)]).p is not None
+    strata = np.r_[np.zeros(90), np.ones(10)]
+    few = difference(values, strata=strata)
+    assert (few.low, few.p) == (None, None)
+    assert "has 10 of the 100 units" in few.test
+    assert interval(values > 0, UNIT, strata=strata).low is None
+    assert difference(values, strata=np.r_[np.zeros(70), np.ones(30)]).p is not None
     assert difference(values[:52], strata=np.arange(52) % 13).p is not None
+
+
+def test_a_small_stratum_is_deleted_unit_by_unit():
+    """With more rows than deletions, the small task's part of the variance must not rest on two groups of its rows."""
+    values, small = np.random.default_rng(0).normal(size=5000), np.arange(5000) < 40
+    means = [mean(np.where(part, values, 0)) for part in (small, ~small)]
+    shares = [mean(part.astype(float)) for part in (small, ~small)]
+
+    def average(weights):
+        return sum(total(weights) / share(weights) for total, share in zip(means, shares, strict=True)) / 2
+
+    found = jackknife(average, Design.of(5000, strata=small), biased=False)
+    exact = sum(values[part].var(ddof=1) / part.sum() for part in (small, ~small)) / 4
+    assert found.errors[0] ** 2 == pytest.approx(exact, rel=0.01)
+    assert found.freedom[0] > 15
+
+
+def test_clusters_of_unequal_sizes_count_as_fewer():
+    values = np.random.default_rng(0).normal(size=1000)
+    sizes = [240, *[40] * 19]
+    equal, unequal = (np.repeat(np.arange(20), each) for each in (50, sizes))
+    free = [jackknife(mean(values), Design.of(1000, clusters=of), biased=False).freedom[0] for of in (equal, unequal)]
+    assert free[1] <= 1000**2 / np.square(sizes).sum() - 1 < free[0] <= 19
 
 
 @pytest.mark.parametrize("count", [1, 3, 7])
