@@ -65,7 +65,7 @@ class Agreement:
         self.predicted.append(answers.labels)
         self.abstained.append(answers.abstained)
         if answers.sets is not None:
-            if self.multi:  # what was promised: the mean over texts with labels of the share of their labels
+            if self.multi:  # what the coverage is of: the mean over texts with labels of the share of their labels
                 labelled = gold.any(axis=1)
                 inside, right = (answers.sets & gold)[labelled].sum(axis=1), gold[labelled].sum(axis=1)
                 self.inside.append(inside / right)

@@ -38,7 +38,7 @@ def load(experiment: ClassifyExperiment, run: Run) -> LabelledData:
         raise InputError(str(error)) from None
     for by in experiment.scoring.slices:
         check_slice(by, data.test)
-    # In multi-label a promise is made for texts that have a label.
-    promising = int(data.dev.labels.any(axis=1).sum()) if kind == "multi" else len(data.dev)
-    check_config(experiment.decide, kind, data.space.names, rows=promising)
+    # In multi-label, coverage is that of texts that have a label.
+    covered = int(data.dev.labels.any(axis=1).sum()) if kind == "multi" else len(data.dev)
+    check_config(experiment.decide, kind, data.space.names, rows=covered)
     return data

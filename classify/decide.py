@@ -126,15 +126,15 @@ class Decisions:
         floor, more = found._floor(held, gold, config)
         sets = None
         if config.sets != "none":
-            promising = int(gold.any(axis=1).sum()) if multi else len(gold)
-            levels = config.levels or conformal.usual_levels(promising)
+            rows = int(gold.any(axis=1).sum()) if multi else len(gold)
+            levels = config.levels or conformal.usual_levels(rows)
             if levels:
                 sets = conformal.fit(config.sets, levels, config.sets_per_class, held, gold)
             else:
-                notes.append(f"conformal sets: none, because {promising} dev rows are too few for any level")
+                notes.append(f"conformal sets: none, because {rows} dev rows are too few for any level")
             if sets is not None and sets.pooled:
                 notes.append(
-                    f"conformal sets: {len(sets.pooled)} labels have too few dev rows for a promise of their own and share "
+                    f"conformal sets: {len(sets.pooled)} labels have too few dev rows for a quantile of their own and share "
                     f"one: {_listed([names[label] for label in sets.pooled])}"
                 )
         return replace(found, floor=floor, conformal=sets, notes=(*notes, *more))

@@ -1,4 +1,4 @@
-"""Pictures of decisions as SVG: reliability, risk and coverage, promised and measured coverage, thresholds.
+"""Pictures of decisions as SVG: reliability, risk and coverage, nominal and empirical coverage, thresholds.
 
 Shapes: N rows, K labels; probabilities (N, K); gold (N,) or, multi-label, (N, K) bool.
 """
@@ -78,8 +78,8 @@ def risk(confidence: Values, right: NDArray[np.bool_], floor: float | None = Non
     return _svg(figure)
 
 
-def promises(found: Sequence[Coverage]) -> str:
-    """Return promised against measured coverage of conformal sets with intervals, and the mean size of the sets."""
+def nominal_coverage(found: Sequence[Coverage]) -> str:
+    """Return nominal against empirical coverage of conformal sets with intervals, and the mean size of the sets."""
     figure = Figure(figsize=(5, 3.2), layout="constrained")
     axes = figure.subplots()
     levels = np.array([each.level for each in found])
@@ -91,7 +91,7 @@ def promises(found: Sequence[Coverage]) -> str:
         label = f"{each.size:.1f} labels"
         axes.annotate(label, (each.level, each.measured), (8, -12), textcoords="offset points", fontsize="small")
     low = min([*levels, *(each.low for each in found)])
-    axes.set(xlabel="promised coverage", ylabel="measured on test", xlim=(low - 0.06, 1.01), ylim=(low - 0.06, 1.01))
+    axes.set(xlabel="nominal coverage", ylabel="empirical, on test", xlim=(low - 0.06, 1.01), ylim=(low - 0.06, 1.01))
     _plain(axes)
     return _svg(figure)
 

@@ -17,7 +17,7 @@ from classify.decide import Decisions, is_right
 from classify.decisions.conformal import coverage
 from classify.decisions.measured import before_after
 from classify.decisions.measured import measured as measured_decisions
-from classify.plots import promises, reliability, risk, threshold_rows
+from classify.plots import nominal_coverage, reliability, risk, threshold_rows
 from classify.stack import PART
 from classify.ways import Trained
 from finewise.console import say
@@ -167,7 +167,7 @@ def pictures(decisions: Decisions, raw: NDArray[Any], gold: NDArray[Any]) -> lis
         found.append(("Thresholds", table(threshold_rows(decisions.names, decisions.thresholds, after, gold))))
     if decisions.conformal is not None:
         kept = [coverage(decisions.sets(after, level), gold, level) for level in decisions.conformal.levels]
-        found.append(("Conformal sets: promised and kept", promises(kept)))
+        found.append(("Conformal sets: nominal and empirical coverage", nominal_coverage(kept)))
     return found
 
 

@@ -41,8 +41,8 @@ class DecideConfig:
     )
     sets: str = setting(
         "lac",
-        "conformal sets that hold the true label as often as promised: lac makes the smallest, aps and raps adapt better to "
-        "how hard a text is",
+        "conformal sets that hold the true label with the nominal coverage: lac makes the smallest, aps and raps adapt better "
+        "to how hard a text is",
         ("none", "lac", "aps", "raps"),
     )
     levels: list[float] = setting(
@@ -50,7 +50,7 @@ class DecideConfig:
         "how often the sets must hold the true label (empty: 0.8, 0.9 and 0.95, as far as dev has the rows for them)",
     )
     sets_per_class: bool = setting(
-        False, "keep the promise for each class by itself; classes with too few dev rows share one"
+        False, "reach the nominal coverage in each class by itself; classes with too few dev rows share one"
     )
 
     def __post_init__(self) -> None:

@@ -1,10 +1,10 @@
-"""Split conformal prediction: sets of labels that hold the true one as often as promised.
+"""Split conformal prediction: sets of labels that hold the true one with the nominal coverage.
 
-The promise needs no assumption but that new texts come as the dev rows came. For one right label, the promise is the share of
+The coverage needs no assumption but that new texts come as the dev rows came. For one right label, it is the share of
 texts whose set holds it; for any number of right labels, the mean share of a text's labels that are in its set (conformal
-risk control of the false negative rate). A set always holds the most probable label, so it may keep more than promised.
+risk control of the false negative rate). A set always holds the most probable label, so coverage may be higher than nominal.
 
-The promise holds on average over dev samples, not for each one: with n dev rows the coverage of one fit varies as `spread`
+Coverage is nominal on average over dev samples, not for each one: with n dev rows the coverage of one fit varies as `spread`
 says. It holds over all texts together, not within a class (but see `sets_per_class`) or a kind of text. And dev chose the
 checkpoint and the calibration too, which is not allowed for: what was measured on test is what to go by.
 
@@ -41,7 +41,7 @@ class Conformal:
     Attributes:
         score: One of SCORES; multi-label is always "lac".
         multi: Whether any number of labels is right.
-        levels: (L,) what is promised.
+        levels: (L,) the nominal coverage.
         limits: L times K: a label is in the set when its score (1 - probability for lac) is at most this.
         pooled: Labels that share a limit, because dev has too few rows of each (per class only).
     """
@@ -90,7 +90,7 @@ def rows_needed(level: float) -> int:
 
 
 def usual_levels(rows: int) -> list[float]:
-    """Return those of the usual levels that so many dev rows can promise.
+    """Return those of the usual levels that so many dev rows allow.
 
     >>> usual_levels(12), usual_levels(100)
     ([0.8, 0.9], [0.8, 0.9, 0.95])
@@ -111,7 +111,7 @@ def spread(level: float, rows: int) -> tuple[float, float]:
 
 
 def check_rows(levels: list[float], rows: int) -> None:
-    """Refuse levels that so few rows cannot promise.
+    """Refuse levels that so few rows do not allow.
 
     Raises:
         InputError: Dev is too small.
@@ -175,7 +175,7 @@ def _quantile(own: Values, level: float) -> float:
 def _per_class(every: Values, gold: Truth, levels: list[float]) -> tuple[list[list[float]], tuple[int, ...]]:
     """Return L limits for each class, and the classes that share one.
 
-    What is promised for each class needs its own rows. Classes with too few for the highest level are taken as one; if even
+    The coverage of each class needs rows of its own. Classes with too few for the highest level are taken as one; if even
     together they are too few, the limit of all classes stands in.
     """
     counts = gold.sum(axis=0)
@@ -212,7 +212,7 @@ def _risk_limit(every: Values, gold: Truth, level: float) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coverage:
-    """What sets promise and keep: the share of true labels in them with its 95% interval, and their mean size."""
+    """Empirical coverage at one nominal level: the share of true labels in the sets, with its 95% interval, and their mean size."""
 
     level: float
     measured: float

@@ -3,7 +3,7 @@ import pytest
 from scipy.special import expit, softmax
 
 from classify.decisions.conformal import Coverage
-from classify.plots import promises, reliability, risk, threshold_rows
+from classify.plots import nominal_coverage, reliability, risk, threshold_rows
 
 
 @pytest.mark.parametrize("multi", [False, True])
@@ -24,11 +24,11 @@ def test_risk_with_and_without_a_floor():
         assert risk(sure, right, floor).startswith("<svg")
 
 
-def test_promises_is_a_drawing():
+def test_nominal_coverage_is_a_drawing():
     found = [
         Coverage(level=level, measured=level, low=level - 0.02, high=1.0, size=2.0, rows=9) for level in (0.8, 0.9)
     ]
-    assert promises(found).startswith("<svg")
+    assert nominal_coverage(found).startswith("<svg")
 
 
 def test_threshold_rows_by_hand():
