@@ -212,7 +212,7 @@ def _risk_limit(every: Values, gold: Truth, level: float) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coverage:
-    """Empirical coverage at one nominal level: the share of true labels in the sets, with its 95% interval, and their mean size."""
+    """Empirical coverage at one nominal level: the share of true labels in the sets with its interval, and their mean size."""
 
     level: float
     measured: float
