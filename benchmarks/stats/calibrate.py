@@ -151,7 +151,7 @@ def _trials(wanted: int, size: int, seeds: int | None, *, costly: bool) -> int:
     """Return how many samples a cell takes: a part of those wanted where each takes long."""
     if size < 1000:
         return wanted
-    part = (4 if size > 1000 else 2 if seeds is None else 5) * (3 if costly else 1)
+    part = (10 if size > 1000 else 2 if seeds is None else 5) * (2 if costly else 1)
     return max(20, wanted // part)
 
 
