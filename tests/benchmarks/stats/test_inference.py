@@ -147,6 +147,14 @@ def test_clusters_of_unequal_sizes_count_as_fewer():
     assert free[1] <= 1000**2 / np.square(sizes).sum() - 1 < free[0] <= 19
 
 
+def test_the_interval_of_a_score_over_few_clusters_is_wider_than_students():
+    values = np.random.default_rng(0).normal(5, 1, 400)
+    for count, few in ((10, True), (40, False)):
+        clusters = np.arange(400) % count
+        found, plain = interval(values, clusters=clusters), difference(values, clusters=clusters)
+        assert (found.high - found.low > 1.1 * (plain.high - plain.low)) == few
+
+
 @pytest.mark.parametrize("count", [1, 3, 7])
 def test_rounding_is_no_variation(count):
     values = np.full(90, 0.7)
