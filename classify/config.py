@@ -170,8 +170,8 @@ METHODS: dict[str, type[MethodConfig]] = {
 
 
 def usual_optim() -> OptimConfig:
-    """Return the default training: on 2,500 rows dev still rises at the end of the first pass."""
-    return OptimConfig(batch_size=32, epochs=3)
+    """Return the default training, measured with a small encoder (docs/classify.md); large ones want a lower learning rate."""
+    return OptimConfig(batch_size=32, epochs=3, learning_rate=1e-4)
 
 
 def usual_selection(metric: str = "f1_macro") -> SelectionConfig:

@@ -59,7 +59,7 @@ def load_classifier(
     space: LabelSpace,
     device: str = "auto",
     *,
-    head: str = "transformers",
+    head: str = "auto",
     execution: str = "auto",
     micro_batch_tokens: int | None = None,
     reading: ReadingConfig | None = None,
@@ -77,7 +77,8 @@ def load_classifier(
         config: Where the encoder or classifier is, its limit, its pooling and its prompt (`query_prompt`, or else its own).
         space: The labels.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-        head: "transformers", the architecture's own; "pooled", sentence-transformers' pooling and a linear layer.
+        head: "transformers", the architecture's own; "pooled", sentence-transformers' pooling and a linear layer; "auto":
+            pooled if the model is a sentence-transformers one that allows it.
         execution: "padded", "sorted", "packed" or "auto"; see `finewise.execution.attach`.
         micro_batch_tokens: Tokens computed at a time; None takes what is fast on the device.
         reading: How texts above the limit are read; None keeps what the model's folder says, which is their head if nothing.
@@ -101,7 +102,9 @@ def load_classifier(
     try:
         parts = Parts.read(reference, config.revision)
         found = AutoConfig.from_pretrained(reference, subfolder=parts.subfolder, **source)
-        pooled = head == "pooled" and not isinstance(found, PooledConfig)
+        pooled = not isinstance(found, PooledConfig) and (
+            head == "pooled" or (head == "auto" and parts.poolable(found))
+        )
         if pooled:
             _settle_pooling(parts, config, found)
         own = None if pooled else own_head(found, "SequenceClassification", space.names, config.name)
@@ -202,6 +205,12 @@ class Parts:
         self.others: list[str] = []
         self.limit: int | None = None
         self.prompt = ""
+
+    def poolable(self, found: PretrainedConfig) -> bool:
+        """Return whether the folder is a sentence-transformers model that `classify.pooled` can hold, and no classifier."""
+        known = not self.others and isinstance(self.pooling, str) and self.pooling in POOLINGS
+        own_code, kinds = getattr(found, "auto_map", None), getattr(found, "architectures", None) or []
+        return self.stated and known and not own_code and not any("SequenceClassification" in kind for kind in kinds)
 
     @classmethod
     def read(cls, reference: str, revision: str | None) -> "Parts":

@@ -10,10 +10,10 @@ class TuningConfig:
     """The head on the encoder, and how fast which part of the model is moved."""
 
     head: str = setting(
-        "transformers",
-        "the architecture's own head, which loads everywhere, or pooled: the sentence-transformers pooling and one linear "
-        "layer, which brings its own small code file (trust_remote_code=True)",
-        ("transformers", "pooled"),
+        "auto",
+        "transformers: the architecture's own head, which loads everywhere; pooled: the sentence-transformers pooling and one "
+        "linear layer, more accurate with an embedding model, loads with trust_remote_code=True; auto: pooled if it can be",
+        ("auto", "transformers", "pooled"),
     )
     freeze_embeddings: bool = setting(False, "do not train the token embeddings")
     freeze_layers: int = setting(0, "do not train this many layers from below, nor the embeddings under them")

@@ -19,6 +19,9 @@ from finewise.device import use_bf16
 from finewise.fit import Outcome, one_batch, total_steps
 from finewise.run import Run
 
+LARGE, RATE_OF_LARGE = 80, 5e-5
+"""Million parameters of a model above which a learning rate above this is called high."""
+
 
 def train(
     model: PreTrainedModel | PeftModel,
@@ -44,6 +47,11 @@ def train(
     bf16 = use_bf16(experiment.run.precision, str(model.device))
     if told := one_batch(rows, experiment.optim.batch_size):
         say(f"note: {told}")
+    size, rate = sum(weight.numel() for weight in model.parameters()) / 1e6, experiment.optim.learning_rate
+    if size > LARGE and rate > RATE_OF_LARGE and not isinstance(model, PeftModel):
+        say(
+            f"note: optim.learning_rate={rate:g} is high for {size:.0f}M parameters; 2e-5 to {RATE_OF_LARGE:g} is usual"
+        )
     return fit_weights(
         model,
         tokenizer,
