@@ -44,6 +44,7 @@ from classify.losses import build
 from classify.losses_config import BinaryCrossEntropy, CrossEntropy
 from classify.model import load_classifier
 from classify.model_config import LoraConfig, TuningConfig
+from classify.pooled import PooledForSequenceClassification
 from finewise.config import ModelConfig
 from finewise.data.labels.space import LabelSpace
 from finewise.errors import InputError
@@ -200,6 +201,17 @@ def test_a_pooling_that_the_head_does_not_have_is_refused(still_model: Path, tmp
     SentenceTransformer(modules=parts, device="cpu").save_pretrained(str(tmp_path / "m"))
     with pytest.raises(InputError, match=r"has pooling max; set tuning.head=transformers"):
         load(tmp_path / "m", head="pooled")
+
+
+def test_the_head_is_pooled_where_it_can_be(encoders: dict[str, Path], still_model: Path, tmp_path: Path) -> None:
+    assert isinstance(load(still_model)[0], PooledForSequenceClassification)
+    parts = [Transformer(str(still_model)), Pooling(32, pooling_mode="max"), Normalize()]
+    SentenceTransformer(modules=parts, device="cpu").save_pretrained(str(tmp_path / "max"))
+    trained, tokenizer = load(still_model, head="transformers")
+    trained.save_pretrained(str(tmp_path / "trained"))
+    tokenizer.save_pretrained(str(tmp_path / "trained"))
+    for folder in (encoders["roberta"], tmp_path / "max", tmp_path / "trained"):
+        assert not isinstance(load(folder)[0], PooledForSequenceClassification)
 
 
 @pytest.mark.parametrize("head", HEADS)
