@@ -3,7 +3,7 @@
 Its variance is the delete-one-cluster variance (Efron & Stein 1981), which is the most careful of the usual ones with few or
 unequal clusters (MacKinnon, Nielsen & Webb 2023, "CV3"). Degrees of freedom follow from how unevenly units contribute. For
 means: 2 V^2 / Var(V) (Satterthwaite 1946). For ratios and areas, whose error and value move together when few units decide: the
-number of units that contribute in effect, V^2 / sum of squares (Kish 1965), less one. Both are at most U - H, where clusters of
+number of units that contribute in effect, V^2 / sum of squares (Kish 1965). Both are at most U - H, where clusters of
 unequal sizes count as fewer equal ones (Kish, again). With strata, units of each are left out in turn (Jones 1974).
 
 **Bias.** Means of ratios (macro-F1) are biased in small samples; the jackknife's estimate of the bias (Quenouille 1956) is
@@ -47,7 +47,8 @@ class Jackknife:
         errors: Standard errors; NaN where the metric is not defined when some unit is left out.
         freedom: Degrees of freedom of the errors.
         exact_freedom: Those for an exact interval of a share, which has the skewness of independent rows in its formula: U - 1
-            for means of such rows, else as `freedom`.
+            for means of such rows, for other means as `freedom`, for ratios and areas one less (but at least 2): in small
+            samples their intervals would be too narrow.
         design: The sample.
     """
 
@@ -95,6 +96,8 @@ def jackknife(
     if design.runs == 1:
         alone = not biased and not design.clustered
         exact = np.full(len(values), max(1.0, design.count - 1.0)) if alone else freedom
+        if biased:
+            exact = np.maximum(freedom - 1, np.minimum(freedom, 2))
         return Jackknife(values, centres, np.sqrt(by_units), freedom, exact, design)
     _, by_seeds, _ = _variance(compute, design.over_seeds(), values, None, False, most, seed)
     _, by_both, _ = _variance(compute, design.each_alone(), values, None, False, most, seed)
@@ -129,7 +132,7 @@ def _variance(
         unevenness += np.square(squares) @ units - (0.0 if biased else np.square(part) / count)
     most_free = max(1.0, float(found.units.sum() - strata))
     with np.errstate(divide="ignore", invalid="ignore"):
-        freedom = (1 if biased else 2) * np.square(variance) / np.maximum(unevenness, 0) - biased
+        freedom = (1 if biased else 2) * np.square(variance) / np.maximum(unevenness, 0)
     # Sums in another order differ in the last digits, which is no variation.
     variance[variance < np.square(1e-12 * np.maximum(1, np.abs(values)))] = 0
     freedom = np.clip(np.where(np.isnan(freedom), most_free, freedom), 1.0, most_free)
