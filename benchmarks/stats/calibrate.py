@@ -214,21 +214,27 @@ def _row(cell: Cell, metric: str, kind: str, procedure: str, trials: int, held: 
 
 
 def table(rows: list[Row]) -> str:
-    """Return the rows in Markdown: a row per statistic and kind, a column per design."""
+    """Return the rows in Markdown: a table each for independent rows, clusters and seeds, with a column per design."""
+    groups = {
+        "Independent rows": [row for row in rows if row.clusters is None and row.seeds is None],
+        "Clusters": [row for row in rows if row.clusters is not None],
+        "Training runs that read the same rows": [row for row in rows if row.seeds is not None],
+    }
+    return "\n\n".join(f"**{title}**\n\n{_one_table(some)}" for title, some in groups.items() if some)
+
+
+def _one_table(rows: list[Row]) -> str:
+    """Return a table with a row per statistic: coverage of its interval, and false positives of the test of a difference."""
     from benchmarks.table import markdown
 
-    designs = sorted(
-        {(row.clusters or 0, row.seeds or 0, row.n) for row in rows}, key=lambda one: (one[0], one[1], one[2])
-    )
-    names = [
-        f"{n:,}" + (f" / {clusters} cl." if clusters else "") + (f" / {seeds} seeds" if seeds else "")
-        for clusters, seeds, n in designs
-    ]
-    lines: dict[tuple[str, str], dict[tuple[int, int, int], str]] = {}
-    for row in sorted(rows, key=lambda row: (row.statistic, row.kind)):
+    designs = sorted({(row.n, row.clusters or row.seeds or 0) for row in rows}, key=lambda one: one[::-1])
+    what = "clusters" if rows[0].clusters else "seeds"
+    names = [f"{n:,}" + (f" in {units} {what}" if units else "") for n, units in designs]
+    lines: dict[tuple[str, str], dict[tuple[int, int], str]] = {}
+    for row in sorted(rows, key=lambda row: (row.statistic, row.kind == "difference")):
         share = row.coverage if row.false_positive is None else row.false_positive
         cell = f"{100 * share:.1f}" + ("" if row.passed else "!")
-        lines.setdefault((row.statistic, row.kind), {})[(row.clusters or 0, row.seeds or 0, row.n)] = cell
+        lines.setdefault((row.statistic, row.kind), {})[row.n, row.clusters or row.seeds or 0] = cell
     body = [
         [statistic, "coverage" if kind == "interval" else "false positives", *(found.get(one, "") for one in designs)]
         for (statistic, kind), found in lines.items()
