@@ -165,6 +165,7 @@ def check_weights(config: ModelConfig) -> None:
     Raises:
         InputError: It does.
     """
+    quiet()
     reference = str(model_reference(config.name, config.revision))
     try:
         folder = Parts.read(reference, config.revision).subfolder

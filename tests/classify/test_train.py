@@ -345,6 +345,7 @@ def test_from_the_command_line(make: Make, tmp_path: Path, vocabulary: list[str]
     ran = call(*named, "method=zero_shot", "baselines=[majority]")
     assert ran.returncode == 0, ran.stderr
     assert "macro-F1" in ran.stdout
+    assert "Loading weights" not in ran.stderr  # the libraries' own bars
     assert "80% nominal" in ran.stdout  # 12 dev rows are too few for 95%
     assert "95% nominal" not in ran.stdout
     wrong = call(*named, "loss=focall")
