@@ -182,7 +182,11 @@ def hub_commit(name: str, revision: str | None) -> str | None:
     """Return the commit at which a hub model was downloaded; None if it is no hub model or is not there."""
     from huggingface_hub import try_to_load_from_cache
 
-    if not isinstance(model_reference(name, revision), str):
+    try:
+        reference = model_reference(name, revision, gguf=True)
+    except InputError:  # a name that stands for a model made here, such as tiny:causal
+        return None
+    if not isinstance(reference, str):
         return None
     for owner in ("", "sentence-transformers/") if "/" not in name else ("",):
         found = try_to_load_from_cache(owner + name, "config.json", revision=revision)

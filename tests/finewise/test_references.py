@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from finewise.errors import InputError
-from finewise.references import content_of, file_sha256, model_reference
+from finewise.references import content_of, file_sha256, hub_commit, model_reference
 
 
 def test_a_file_is_read_once_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,3 +52,8 @@ def test_a_gguf_file_needs_its_package(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "gguf" else real(name))
     with pytest.raises(InputError, match="pip install gguf"):
         model_reference(str(path), gguf=True)
+
+
+def test_a_model_that_is_made_here_has_no_commit(tmp_path: Path) -> None:
+    assert hub_commit("tiny:causal", None) is None
+    assert hub_commit(str(tmp_path), None) is None
