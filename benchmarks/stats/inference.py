@@ -26,7 +26,7 @@ Range = tuple[float | None, float | None]
 UNIT: Range = (0.0, 1.0)
 
 MANY_CLUSTERS = 30
-"""Below these a score's interval takes half the degrees of freedom: what a few clusters share may be skewed, and they do not
+"""Below these the interval of one run's score takes half the degrees of freedom: what a few clusters share may be skewed, and they do not
 show it (`benchmarks.stats.calibrate`: ten clusters held 86 to 93% without it). A difference of two systems is hardly skewed."""
 
 
@@ -92,7 +92,7 @@ def _interval(
     low, high = bounds
     if design.thin:
         return Interval(value, None, None)
-    if design.clustered and design.effective < MANY_CLUSTERS:
+    if design.clustered and design.runs == 1 and design.effective < MANY_CLUSTERS:
         freedom, exact_freedom = max(1.0, freedom / 2), max(1.0, exact_freedom / 2)
     t = quantile(freedom)
     if low is not None and high is not None:
