@@ -26,8 +26,8 @@ Range = tuple[float | None, float | None]
 UNIT: Range = (0.0, 1.0)
 
 MANY_CLUSTERS = 30
-"""Below these the interval of one run's score takes half the degrees of freedom: what a few clusters share may be skewed, and they do not
-show it (`benchmarks.stats.calibrate`: ten clusters held 86 to 93% without it). A difference of two systems is hardly skewed."""
+"""Below these the interval of one run's score takes half the degrees of freedom: what a few clusters share may be skewed, and
+they do not show it (`benchmarks.stats.calibrate`: ten clusters held 86 to 93% without it). A difference is hardly skewed."""
 
 
 class Interval(NamedTuple):
