@@ -236,22 +236,23 @@ def _apart(experiment: LongContextExperiment, run: Run) -> list[Found]:
         initializer=_begin,
         initargs=(max(1, cores() // experiment.parallel_seeds),),
     ) as pool:
-        waiting = [
-            pool.submit(_study_apart, experiment, run.dir, run.task, run.name, run.manifest, number)
-            for number in range(experiment.seeds)
-        ]
         try:
+            waiting = [
+                pool.submit(_study_apart, experiment, run.dir, run.task, run.name, run.manifest, number)
+                for number in range(experiment.seeds)
+            ]
             for done in as_completed(waiting):
                 done.result()
-        except BrokenProcessPool:
-            raise InputError(
-                f"parallel_seeds={experiment.parallel_seeds}: the process of a seed was killed, perhaps for want of memory; "
-                "free some, then the same command with resume=auto goes on, or set parallel_seeds=1"
-            ) from None
-        except BaseException:
+        except BaseException as error:
+            # The pool itself would wait for ever for a process that started while another one was killed.
             pool.shutdown(wait=False, cancel_futures=True)
             for child in multiprocessing.active_children():
                 child.terminate()
+            if isinstance(error, BrokenProcessPool):
+                raise InputError(
+                    f"parallel_seeds={experiment.parallel_seeds}: the process of a seed was killed, perhaps for want of "
+                    "memory; free some, then the same command with resume=auto goes on, or set parallel_seeds=1"
+                ) from None
             raise
         return [future.result() for future in waiting]
 
