@@ -18,7 +18,7 @@ def tiny_rows(kind: str, experiment: LongContextExperiment, run: Run, original: 
 
     Args:
         kind: "tiny:causal" or "tiny:embedding".
-        experiment: `data.max_train_rows` says how many rows; the seed draws them.
+        experiment: `data.max_train_rows` says how many rows; the seed samples those for training, `data.split_seed` the others.
         run: Of one seed.
         original: L; half of the rows are as long, with PoSE all that are trained on.
         target: L', the longest of the others.
@@ -36,6 +36,7 @@ def tiny_rows(kind: str, experiment: LongContextExperiment, run: Run, original: 
     ):
         folder = run.inside(f"data-{target}/{split}").dir
         long = [original] if short and split == "train" else lengths
-        seed = 3 * experiment.seed + number
+        # Every training run reads the same held-out rows: only so can their results be joined.
+        seed = 3 * (experiment.seed if split == "train" else config.split_seed) + number
         files[split] = str(write_rows(kind, folder, long, rows, seed, documents=documents, split=split))
     return replace(config, train=files["train"], dev=files["dev"], test=files["test"])
